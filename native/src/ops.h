@@ -1,0 +1,259 @@
+// ops.h: the operations the model's graph is written over. Implemented twice: native/cpu (plain
+// C++, fp32, the reference) and native/cuda. The graph in native/src is compiled once per library.
+//
+// Conventions
+//   * Every pointer is device memory unless its name ends in _host. The graph never dereferences one.
+//   * Ops are queued on the device's stream in call order and may return before they have run;
+//     Device::synchronize waits. Errors throw qlora::Error, never abort.
+//   * Outputs first, then inputs, then sizes; the device last. "+=" marks outputs that accumulate.
+//   * Activations are act_t: float on the CPU, bf16 on CUDA. Norms, softmax, loss, LoRA master
+//     weights and everything named f32 are float. Products accumulate in fp32.
+//   * Matrices are row-major with a leading dimension ld ≥ columns, in elements.
+//   * Reductions are free of atomics and of scheduling: same inputs, same bits.
+//
+// Notation: T tokens (rows) of a packed micro-batch, P prefix tokens, S sequences, H hidden size,
+// F intermediate size, Q query heads, G key/value heads, D head dim, V vocabulary, R stacked LoRA
+// ranks of one linear group, n targets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "act_type.h"  // act_t; one per backend folder
+
+namespace qlora {
+
+// ---- Device ---------------------------------------------------------------------------------
+
+struct DeviceOptions {
+  int ordinal = 0;      // CUDA
+  int threads = 0;      // CPU; 0 = all available
+};
+
+struct DeviceMemory {
+  int64_t total_bytes;
+  int64_t free_bytes;
+};
+
+// A stream with its scratch: thread pool (CPU), or CUDA stream, cuBLASLt handle and its workspace.
+class Device {
+ public:
+  static std::unique_ptr<Device> create(const DeviceOptions& options);
+  // JSON object for qlora_library_describe, without creating a stream.
+  static std::string describe();
+  virtual ~Device() = default;
+
+  virtual void* allocate(size_t bytes) = 0;  // 256-byte aligned; throws Error(out_of_memory)
+  virtual void release(void* pointer) noexcept = 0;
+  virtual void copy_to_device(void* dst, const void* src_host, size_t bytes) = 0;
+  virtual void copy_to_host(void* dst_host, const void* src, size_t bytes) = 0;  // waits
+  virtual void copy(void* dst, const void* src, size_t bytes) = 0;
+  virtual void fill_zero(void* dst, size_t bytes) = 0;
+  virtual void synchronize() = 0;  // also reports errors of queued ops
+  virtual void make_current() = 0; // at every ABI entry: the device selection is per thread
+  virtual DeviceMemory memory() const = 0;
+  // Library workspace held by this object (cuBLASLt), for the memory report.
+  virtual int64_t workspace_bytes() const = 0;
+};
+
+namespace ops {
+
+// ---- Weights --------------------------------------------------------------------------------
+
+// A linear's weight [out, in], row-major, in one of three forms (the others are null).
+struct Weight {
+  int64_t out = 0, in = 0;
+  const act_t* plain = nullptr;        // unquantised
+  const uint8_t* packed = nullptr;     // NF4, two a byte, first in the high nibble
+  const float* absmax = nullptr;       // (out·in / 64), or null when double-quantised
+  const uint8_t* absmax_codes = nullptr;   // (out·in / 64)
+  const float* absmax2 = nullptr;      // (⌈out·in / 64 / 256⌉)
+  float absmax_offset = 0;
+};
+
+// Source tensors arrive in host memory in any float dtype and are converted while copied.
+// dtype: qlora_dtype value (F32, F16, BF16). staging: ≥ count · 4 bytes of device scratch.
+void load_act(act_t* dst, const void* src_host, int dtype, int64_t count, void* staging, Device& d);
+void load_f32(float* dst, const void* src_host, int dtype, int64_t count, void* staging, Device& d);
+
+// Block-64 NF4 of count act/float values, bit-identical to bitsandbytes. count % 64 may be non-zero.
+void nf4_quantize(uint8_t* packed, float* absmax, const float* values, int64_t count, Device& d);
+// *offset_host = mean(absmax) in the summation order bitsandbytes' CPU path gives to fp32 accuracy.
+void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const float* absmax,
+                     int64_t count, Device& d);
+// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight.
+void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows, Device& d);
+
+void random_normal(float* dst, int64_t count, uint64_t seed, uint64_t stream_id, double std,
+                   Device& d);
+// Uniform in [−bound, bound): kaiming_uniform(√5) of A with bound = 1/√in.
+void random_uniform(float* dst, int64_t count, uint64_t seed, uint64_t stream_id, double bound,
+                    Device& d);
+
+// ---- Dense products -------------------------------------------------------------------------
+
+// c = alpha · op(a) · op(b) + beta · c;  op(a) [m, k], op(b) [k, n], c [m, n].
+// trans_a: a is stored [k, m]; trans_b: b is stored [n, k] (as a weight [out, in] is).
+void gemm(act_t* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, const act_t* b,
+          int64_t ldb, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, float beta,
+          Device& d);
+// The same with an fp32 result (LoRA gradients, logits).
+void gemm_f32(float* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, const act_t* b,
+              int64_t ldb, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, float beta,
+              Device& d);
+// y [m, out] = x [m, in] · wᵀ for few rows (decode): reads the quantised form directly.
+void linear_decode(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const Weight& w,
+                   Device& d);
+
+// ---- LoRA -----------------------------------------------------------------------------------
+// A group is the linears that share an input: qkv, o, gate+up, down. With X [T, in], stacked
+// A [R, in] (fp32 master), per part p of the group out_p rows, rank r_p and B_p [out_p, r_p]:
+//   U = drop(X) · Aᵀ,   Y = [X | U] · [W | s·B]ᵀ  (s·B block-diagonal over the parts).
+
+// dst [rows, cols] act_t (ld) = scale · src f32 [rows, cols] contiguous.
+void scale_cast(act_t* dst, int64_t ld, const float* src, int64_t rows, int64_t cols, float scale,
+                Device& d);
+// Zeroes a [rows, cols] window of an act_t matrix.
+void fill_zero_2d(act_t* dst, int64_t ld, int64_t rows, int64_t cols, Device& d);
+
+// Names the random stream of one dropout application. The mask of element (token, column) depends on
+// seed, step, site, the token's sequence key and position, and column; never on the token's row.
+struct DropoutSite {
+  uint64_t seed;
+  uint32_t step;
+  uint32_t site;         // layer · 4 + group
+  float probability;
+};
+// out = mask · x / (1 − p).  x, out [T, C].  keys, positions (T) int32: per token.
+// Mask: Philox4x32-10, key (seed_lo ^ site · 0x9E3779B9, seed_hi), counter (column / 8, position,
+// sequence key, step); eight 16-bit uniforms a call, low half of word 0 first; dropped where
+// u16 < round(p · 65536).
+void dropout_forward(act_t* out, int64_t ld_out, const act_t* x, int64_t ldx, const int32_t* keys,
+                     const int32_t* positions, int64_t T, int64_t C, const DropoutSite& site,
+                     Device& d);
+// dx += mask · dout / (1 − p).
+void dropout_backward(act_t* dx, int64_t ldx, const act_t* dout, int64_t ld_out,
+                      const int32_t* keys, const int32_t* positions, int64_t T, int64_t C,
+                      const DropoutSite& site, Device& d);
+
+// ---- Layers ---------------------------------------------------------------------------------
+
+// out [T, H] = table[ids];  table [V, H].
+void embedding_forward(act_t* out, const int32_t* ids, const act_t* table, int64_t T, int64_t H,
+                       Device& d);
+
+// residual += delta (skipped when delta is null); out = residual · rstd · weight,
+// rstd = 1 / √(mean(residual²) + eps).  rstd (T) is kept for the backward pass; may be null.
+void rmsnorm_forward(act_t* out, int64_t ld_out, float* rstd, act_t* residual, const act_t* delta,
+                     const float* weight, int64_t T, int64_t H, float eps, Device& d);
+// dresidual += d(rmsnorm)/dx · dout.  x: the residual the forward normalised.
+void rmsnorm_backward(act_t* dresidual, const act_t* dout, int64_t ld_out, const act_t* x,
+                      const float* rstd, const float* weight, int64_t T, int64_t H, Device& d);
+// Per-head norm of q and k (Qwen3), in place on heads [first, first + count) of qkv; weight (D).
+// rstd (T, count) is kept.
+void head_norm_forward(act_t* qkv, int64_t ld, float* rstd, const float* weight, int64_t T,
+                       int64_t first, int64_t count, int64_t D, float eps, Device& d);
+// In place on dqkv; y = the forward's normalised output, before rope.
+void head_norm_backward(act_t* dqkv, int64_t ld, const act_t* y, int64_t ldy, const float* rstd,
+                        const float* weight, int64_t T, int64_t first, int64_t count, int64_t D,
+                        Device& d);
+
+// y [T, C] += bias (C).
+void bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64_t C, Device& d);
+
+// Rotates heads [0, Q + G) of qkv [T, (Q + 2G)·D] in place, Hugging Face's half-split layout;
+// cos, sin [max_position, D/2] f32. inverse = true is the backward pass.
+void rope(act_t* qkv, int64_t ld, const int32_t* positions, const float* cos, const float* sin,
+          int64_t T, int64_t Q, int64_t G, int64_t D, bool inverse, Device& d);
+
+// Packed causal attention with a shared prefix. Tokens [0, P) are the prefix; sequence s is
+// [cu_seqlens[s], cu_seqlens[s+1]), cu_seqlens[0] == P. A prefix token sees the prefix up to itself;
+// a sequence's token sees the whole prefix and its own sequence up to itself.
+struct AttentionShape {
+  int64_t T, P, S;
+  int64_t Q, G, D;
+  int64_t max_sequence;           // longest of the prefix and the sequences, tokens
+  const int32_t* cu_seqlens;      // (S + 1)
+  const int32_t* cu_seqlens_host; // the same on the host, for launch shapes
+};
+// out [T, Q·D] (ld_out); lse [Q, T] f32 = log Σ exp(scores / √D), kept for the backward pass.
+void attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld,
+                       const AttentionShape& shape, Device& d);
+// dqkv [T, (Q + 2G)·D] is overwritten. The prefix's dK and dV sum over all sequences, in a fixed
+// order. workspace: attention_backward_workspace(shape) bytes.
+size_t attention_backward_workspace(const AttentionShape& shape);
+void attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, int64_t ld_dout,
+                        const act_t* out, int64_t ld_out, const float* lse, const act_t* qkv,
+                        int64_t ld, void* workspace, const AttentionShape& shape, Device& d);
+
+// out [T, F] = silu(gate) · up;  gate_up [T, 2F]: gate first.
+void swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T, int64_t F,
+                    Device& d);
+// In place: gate_up becomes d(gate_up).
+void swiglu_backward(act_t* gate_up, const act_t* dout, int64_t ld_dout, int64_t T, int64_t F,
+                     Device& d);
+
+// out [n, H] = x[rows];  dx[rows] += dout, rows ascending, repeats allowed, fixed order.
+void gather_rows(act_t* out, const act_t* x, const int32_t* rows, int64_t n, int64_t H, Device& d);
+void scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,
+                      Device& d);
+
+// ---- Loss -----------------------------------------------------------------------------------
+
+// For n rows of logits [n, V] f32: nll (n) = logsumexp − logit[id]. When dlogits is not null it
+// becomes weight · (softmax − onehot) as act_t [n, V].  weights may be null (all 1).
+void cross_entropy(float* nll, act_t* dlogits, const float* logits, const int32_t* ids,
+                   const float* weights, int64_t n, int64_t V, Device& d);
+
+// ---- Optimiser ------------------------------------------------------------------------------
+
+// result[0] (f64, device) = Σ x², fixed order.
+void sum_squares(double* result, const float* x, int64_t count, Device& d);
+// dst += src
+void accumulate(float* dst, const float* src, int64_t count, Device& d);
+struct AdamW {
+  double learning_rate, beta1, beta2, epsilon, weight_decay;
+  int64_t step;       // 1 for the first
+  float grad_scale;   // 1/weight_sum, times the clipping factor
+};
+// torch.optim.AdamW on fp32: param ·= 1 − lr·wd; moments; param −= lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε).
+void adamw(float* param, float* m, float* v, const float* grad, int64_t count, const AdamW& options,
+           Device& d);
+
+// ---- Decode ---------------------------------------------------------------------------------
+
+// The caches of one layer: shared prefix k, v [prefix_capacity, G·D]; per slot
+// k, v [slot_capacity, G·D]; slot-major.
+struct KvCache {
+  act_t *prefix_k, *prefix_v;
+  act_t *k, *v;
+  int64_t slot_capacity;
+  int64_t G, D;
+};
+// Appends rows of qkv to their slots: row i goes to slot_of_row[i] at position_in_slot[i];
+// slot −1 is the prefix.
+void kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const int32_t* slot_of_row,
+               const int32_t* position_in_slot, int64_t rows, int64_t Q, Device& d);
+// One query row a sequence: row i attends to the prefix (prefix_length tokens) and to the first
+// lengths[i] tokens of slot slots[i].  out [rows, Q·D].
+void attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
+                      const KvCache& cache, const int32_t* slots, const int32_t* lengths,
+                      int64_t prefix_length, int64_t rows, int64_t Q, Device& d);
+
+// Per row: settings of one sampling decision.
+struct SamplingRow {
+  float temperature, top_p, min_p, repetition_penalty;
+  int32_t top_k;
+  int32_t history_begin, history_end;  // tokens of prefix, prompt and answer in `history`
+  uint32_t counter;                    // token index in the answer
+  uint64_t seed;
+};
+// tokens (rows), logprobs (rows) from logits [rows, V] f32 (destroyed). temperature 0 takes the
+// argmax, the lowest id on ties. Order as transformers: penalty, temperature, top-k, top-p, min-p.
+void sample(int32_t* tokens, float* logprobs, float* logits, const SamplingRow* rows_settings,
+            const int32_t* history, int64_t rows, int64_t V, Device& d);
+
+}  // namespace ops
+}  // namespace qlora
