@@ -65,11 +65,12 @@ namespace ops {
 // A linear's weight [out, in], row-major, in one of three forms (the others are null).
 struct Weight {
   int64_t out = 0, in = 0;
-  const act_t* plain = nullptr;        // unquantised
-  const uint8_t* packed = nullptr;     // NF4, two a byte, first in the high nibble
-  const float* absmax = nullptr;       // (out·in / 64), or null when double-quantised
-  const uint8_t* absmax_codes = nullptr;   // (out·in / 64)
-  const float* absmax2 = nullptr;      // (⌈out·in / 64 / 256⌉)
+  const act_t* plain = nullptr;           // unquantised, rows ld apart
+  int64_t ld = 0;                         // of plain; ≥ in
+  const uint8_t* packed = nullptr;        // NF4, two a byte, first in the high nibble
+  const float* absmax = nullptr;          // n = ⌈out·in / 64⌉, or null when double-quantised
+  const uint8_t* absmax_codes = nullptr;  // (n)
+  const float* absmax2 = nullptr;         // (⌈n / 256⌉)
   float absmax_offset = 0;
 };
 
@@ -83,7 +84,8 @@ void nf4_quantize(uint8_t* packed, float* absmax, const float* values, int64_t c
 // *offset_host = mean(absmax) in the summation order bitsandbytes' CPU path gives to fp32 accuracy.
 void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const float* absmax,
                      int64_t count, Device& d);
-// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight.
+// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight. Blocks
+// run over the flat weight: a row may begin inside a block, even inside a byte. Copies when plain.
 void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows, Device& d);
 
 void random_normal(float* dst, int64_t count, uint64_t seed, uint64_t stream_id, double std,
@@ -94,8 +96,9 @@ void random_uniform(float* dst, int64_t count, uint64_t seed, uint64_t stream_id
 
 // ---- Dense products -------------------------------------------------------------------------
 
-// c = alpha · op(a) · op(b) + beta · c;  op(a) [m, k], op(b) [k, n], c [m, n].
+// c = alpha · op(a) · op(b) + beta · c;  op(a) [m, k], op(b) [k, n], c [m, n]. beta 0 reads no c.
 // trans_a: a is stored [k, m]; trans_b: b is stored [n, k] (as a weight [out, in] is).
+// On the CPU a row of c has the same bits whatever m is, so that batching changes no answer.
 void gemm(act_t* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, const act_t* b,
           int64_t ldb, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, float beta,
           Device& d);
@@ -103,9 +106,13 @@ void gemm(act_t* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, cons
 void gemm_f32(float* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, const act_t* b,
               int64_t ldb, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, float beta,
               Device& d);
-// y [m, out] = x [m, in] · wᵀ for few rows (decode): reads the quantised form directly.
+// y [m, out] = x [m, in] · wᵀ + beta · y for few rows (decode, any m ≥ 1, tuned for m ≤ 64): reads
+// the quantised form directly. beta is 0 or 1. A row of y has the same bits whatever m is.
 void linear_decode(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const Weight& w,
-                   Device& d);
+                   float beta, Device& d);
+// The same with an fp32 result and beta 0 (logits).
+void linear_decode_f32(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                       const Weight& w, Device& d);
 
 // ---- LoRA -----------------------------------------------------------------------------------
 // A group is the linears that share an input: qkv, o, gate+up, down. With X [T, in], stacked
@@ -144,10 +151,13 @@ void dropout_backward(act_t* dx, int64_t ldx, const act_t* dout, int64_t ld_out,
 void embedding_forward(act_t* out, const int32_t* ids, const act_t* table, int64_t T, int64_t H,
                        Device& d);
 
-// residual += delta (skipped when delta is null); out = residual · rstd · weight,
-// rstd = 1 / √(mean(residual²) + eps).  rstd (T) is kept for the backward pass; may be null.
-void rmsnorm_forward(act_t* out, int64_t ld_out, float* rstd, act_t* residual, const act_t* delta,
-                     const float* weight, int64_t T, int64_t H, float eps, Device& d);
+// x = residual + delta (delta null: x = residual); out = x · rstd · weight,
+// rstd = 1 / √(mean(x²) + eps).  x is written to sum, which may be residual itself, and must be null
+// when delta is.  residual, delta, sum [T, H] contiguous. rstd (T) is kept for the backward pass;
+// may be null.
+void rmsnorm_forward(act_t* out, int64_t ld_out, float* rstd, act_t* sum, const act_t* residual,
+                     const act_t* delta, const float* weight, int64_t T, int64_t H, float eps,
+                     Device& d);
 // dresidual += d(rmsnorm)/dx · dout.  x: the residual the forward normalised.
 void rmsnorm_backward(act_t* dresidual, const act_t* dout, int64_t ld_out, const act_t* x,
                       const float* rstd, const float* weight, int64_t T, int64_t H, Device& d);
@@ -182,7 +192,9 @@ struct AttentionShape {
 void attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld,
                        const AttentionShape& shape, Device& d);
 // dqkv [T, (Q + 2G)·D] is overwritten. The prefix's dK and dV sum over all sequences, in a fixed
-// order. workspace: attention_backward_workspace(shape) bytes.
+// order. workspace: attention_backward_workspace(shape) bytes, which may depend on the sizes but not
+// on cu_seqlens (null when planning) and never falls when T, P, S or max_sequence grow: a trainer
+// allocates it once, for P = max_sequence = T = max_tokens.
 size_t attention_backward_workspace(const AttentionShape& shape);
 void attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, int64_t ld_dout,
                         const act_t* out, int64_t ld_out, const float* lse, const act_t* qkv,
@@ -251,7 +263,9 @@ struct SamplingRow {
   uint64_t seed;
 };
 // tokens (rows), logprobs (rows) from logits [rows, V] f32 (destroyed). temperature 0 takes the
-// argmax, the lowest id on ties. Order as transformers: penalty, temperature, top-k, top-p, min-p.
+// argmax after the penalty, the lowest id on ties. Order as transformers: penalty, temperature,
+// top-k, top-p, min-p. logprobs: of the token under softmax(logits) before any of these.
+// The choice depends on the row's logits, seed and counter only, never on the other rows.
 void sample(int32_t* tokens, float* logprobs, float* logits, const SamplingRow* rows_settings,
             const int32_t* history, int64_t rows, int64_t V, Device& d);
 
