@@ -24,7 +24,7 @@
  *
  * ## Threads and ownership
  * Calls on one handle, and on handles of one model, must not overlap; an overlapping call returns
- * QLORA_ERROR_BUSY and changes nothing. Consecutive calls may come from different threads. No state
+ * QLORA_ERROR_BUSY and changes nothing, not even the handle's message. Consecutive calls may come from different threads. No state
  * is thread-local; every entry point selects its device. Pointers passed in are read or written only
  * during the call, except the cancel flag (qlora_model_set_cancel_flag).
  *
@@ -464,7 +464,8 @@ QLORA_API qlora_status qlora_generator_remove(qlora_generator* generator, int32_
 /*
  * Prefills queued prompts, then takes up to max_steps decode steps for all live sequences, or until
  * none is live. Emits tokens in order of steps; capacity ≥ max_steps · max_sequences always
- * suffices. *out_live: sequences still live.
+ * suffices. *out_live: sequences still live. QLORA_ERROR_CANCELLED delivers the tokens of the steps
+ * completed all the same (tokens, *out_count and *out_live are set); the next call goes on.
  */
 QLORA_API qlora_status qlora_generator_run(qlora_generator* generator, int32_t max_steps,
                                            qlora_generated_token* tokens, int64_t capacity,
