@@ -1,0 +1,49 @@
+// dequantize: w[i] = code(i) · absmax(i / 64), i the flat index; with double quantisation
+// absmax = map[code2] · absmax2 + offset. Also the row reader the decode products share.
+#include "dequantize.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu_device.h"
+#include "nf4.h"
+
+namespace qlora {
+namespace cpu {
+
+void read_weight_row(float* dst, const ops::Weight& w, int64_t row) {
+  if (w.plain != nullptr) {
+    std::memcpy(dst, w.plain + row * w.ld, size_t(w.in) * sizeof(float));
+    return;
+  }
+  const float* const map = dynamic_map();
+  int64_t i = row * w.in;
+  const int64_t end = i + w.in;
+  while (i < end) {
+    const int64_t block = i / kNf4Block;
+    const int64_t stop = std::min(end, (block + 1) * kNf4Block);
+    const float absmax = block_absmax(w, block, map);
+    float table[16];
+    for (int code = 0; code < 16; ++code) table[code] = kNf4[code] * absmax;
+    if (i % 2 != 0) *dst++ = table[w.packed[i++ / 2] & 15];
+    for (; i + 1 < stop; i += 2) {
+      const uint8_t pair = w.packed[i / 2];
+      *dst++ = table[pair >> 4];
+      *dst++ = table[pair & 15];
+    }
+    if (i < stop) *dst++ = table[w.packed[i++ / 2] >> 4];
+  }
+}
+
+}  // namespace cpu
+
+void ops::dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows,
+                     Device& d) {
+  cpu::cpu_device(d).parallel_range(rows, cpu::grain(w.in), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      cpu::read_weight_row(dst + row * ld, w, row_begin + row);
+    }
+  });
+}
+
+}  // namespace qlora

@@ -1,0 +1,45 @@
+// NF4: sixteen quantiles of a normal distribution, scaled to [−1, 1] (QLoRA, arXiv 2305.14314).
+#pragma once
+
+#include <cstdint>
+
+#include "ops.h"
+
+namespace qlora {
+namespace cpu {
+
+constexpr int64_t kNf4Block = 64;      // values an absmax scales
+constexpr int64_t kAbsmaxBlock = 256;  // absmax values an absmax2 scales
+
+constexpr float kNf4[16] = {
+    -1.0f,
+    -0.6961928009986877f,
+    -0.5250730514526367f,
+    -0.39491748809814453f,
+    -0.28444138169288635f,
+    -0.18477343022823334f,
+    -0.09105003625154495f,
+    0.0f,
+    0.07958029955625534f,
+    0.16093020141124725f,
+    0.24611230194968634f,
+    0.33791524171829224f,
+    0.44070982933044434f,
+    0.5626170039176941f,
+    0.7229568362236023f,
+    1.0f,
+};
+
+// The 256 values of the signed dynamic map, ascending.
+const float* dynamic_map();
+
+// absmax of a block of the weight, undoing double quantisation where there is one. The product and
+// the sum are rounded apart, as bitsandbytes does.
+inline float block_absmax(const ops::Weight& w, int64_t block, const float* map) {
+  if (w.absmax != nullptr) return w.absmax[block];
+  const float scaled = map[w.absmax_codes[block]] * w.absmax2[block / kAbsmaxBlock];
+  return scaled + w.absmax_offset;
+}
+
+}  // namespace cpu
+}  // namespace qlora
