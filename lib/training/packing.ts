@@ -4,6 +4,7 @@
  * Under a causal mask the hidden states of a common prefix are the same in every sample. Each sample
  * attends to the one prefix and to itself; the gradient is exact.
  */
+import { sharedPrefixLength } from "@lib/chat/prefix.ts";
 import type { Sample } from "@lib/chat/sample.ts";
 import type { Batch } from "@lib/engine/batch.ts";
 
@@ -17,18 +18,8 @@ export type LossOn = "answer" | "all";
  * @returns number of tokens; 0 for fewer than two samples
  */
 export function commonPrefixLength(samples: readonly Sample[]): number {
-  const first = samples[0];
-  if (first === undefined || samples.length < 2) return 0;
-  let length = Infinity;
-  for (const { tokens, answerStart } of samples) {
-    length = Math.min(length, tokens.length - 1, answerStart);
-  }
-  for (const sample of samples) {
-    let i = 0;
-    while (i < length && sample.tokens[i] === first.tokens[i]) i++;
-    length = i;
-  }
-  return Math.max(0, length);
+  const limits = samples.map(({ tokens, answerStart }) => Math.min(tokens.length - 1, answerStart));
+  return sharedPrefixLength(samples.map((s) => s.tokens), Math.min(...limits));
 }
 
 /** Limits of one micro-batch. */

@@ -1,0 +1,201 @@
+/**
+ * Builds the native library into `.build/native/`, through CMake where it is installed and by the
+ * compiler alone where it is not. A build whose inputs have not changed is reused.
+ */
+import { libraryFileName, libraryFolder } from "@lib/engine/library.ts";
+import { PROJECT_ROOT } from "@lib/experiment/run.ts";
+import { exists, loadJson, saveJson } from "@lib/files.ts";
+import { findCMake, findCompiler, missingCompiler, type Tool } from "@lib/build/toolchain.ts";
+import { z } from "zod";
+
+/** A build that failed; the message holds the compiler's output. */
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+}
+
+/** What a build gave. */
+export interface BuildResult {
+  readonly library: string;
+  /** False: nothing had changed, the earlier build is used. */
+  readonly built: boolean;
+  readonly compiler: string;
+  readonly seconds: number;
+}
+
+/** Options of {@linkcode buildNative}. */
+export interface BuildOptions {
+  /** Build although nothing has changed. @default {false} */
+  readonly force?: boolean;
+  /** Leave CMake aside. @default {false} */
+  readonly withoutCMake?: boolean;
+  /** Called with a line now and then. */
+  readonly onProgress?: (line: string) => void;
+}
+
+const Stamp = z.strictObject({ inputs: z.string(), compiler: z.string() });
+
+/** Sources the library is made of, relative to `native/`. */
+const SOURCE_FOLDERS = ["include", "src", "cpu"];
+
+/**
+ * Builds the CPU library unless an identical build is there.
+ *
+ * @throws {ToolchainError} no compiler, with the command that installs one
+ * @throws {BuildError} the compiler's own words
+ */
+export async function buildNative(options: BuildOptions = {}): Promise<BuildResult> {
+  const begun = performance.now();
+  const compiler = await findCompiler();
+  const useCMake = options.withoutCMake !== true ? await findCMake() : null;
+  if (compiler === null && (useCMake === null || Deno.build.os !== "windows")) {
+    throw await missingCompiler();
+  }
+  const folder = decodeURIComponent(libraryFolder().pathname);
+  const library = `${folder}${libraryFileName("cpu")}`;
+  const stamp = {
+    inputs: await hashInputs(),
+    compiler: `${compiler?.version ?? "MSVC"} (${useCMake === null ? "direct" : "CMake"})`,
+  };
+  const stampFile = `${folder}stamp.json`;
+  if (options.force !== true && await exists(library) && await isSame(stampFile, stamp.inputs)) {
+    return { library, built: false, compiler: stamp.compiler, seconds: seconds(begun) };
+  }
+  await Deno.mkdir(folder, { recursive: true });
+  const fresh = useCMake === null && compiler !== null
+    ? await compileDirectly(compiler, options)
+    : await compileWithCMake(
+      useCMake?.cmake.command ?? "cmake",
+      useCMake?.generator ?? "",
+      options,
+    );
+  // A library that is loaded somewhere must not be overwritten in place.
+  await Deno.copyFile(fresh, `${library}.new`);
+  await Deno.rename(`${library}.new`, library);
+  await saveJson(stampFile, stamp);
+  return { library, built: true, compiler: stamp.compiler, seconds: seconds(begun) };
+}
+
+function seconds(begun: number): number {
+  return (performance.now() - begun) / 1000;
+}
+
+async function isSame(stampFile: string, inputs: string): Promise<boolean> {
+  if (!await exists(stampFile)) return false;
+  const stamp = Stamp.safeParse(await loadJson(stampFile, "Delete it and build again."));
+  return stamp.success && stamp.data.inputs === inputs;
+}
+
+async function listSources(): Promise<string[]> {
+  const files = ["CMakeLists.txt"];
+  for (const folder of SOURCE_FOLDERS) {
+    for await (const entry of Deno.readDir(`${PROJECT_ROOT}native/${folder}`)) {
+      if (entry.isFile && !entry.name.startsWith(".")) files.push(`${folder}/${entry.name}`);
+    }
+  }
+  return files.sort();
+}
+
+/** SHA-256 over every source's name and bytes. */
+async function hashInputs(): Promise<string> {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  for (const name of await listSources()) {
+    parts.push(new TextEncoder().encode(`${name}\0`));
+    parts.push(await Deno.readFile(`${PROJECT_ROOT}native/${name}`));
+  }
+  const all = await new Blob(parts).arrayBuffer();
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
+  return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+async function run(command: string, args: readonly string[], what: string): Promise<string> {
+  const { success, code, stdout, stderr } = await new Deno.Command(command, {
+    args: [...args],
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const text = new TextDecoder();
+  if (success) return text.decode(stdout);
+  throw new BuildError(
+    `${what} failed with exit code ${code}:\n` +
+      `${command} ${args.join(" ")}\n${text.decode(stdout)}${text.decode(stderr)}`.slice(0, 8000),
+  );
+}
+
+async function compileWithCMake(
+  cmake: string,
+  generator: string,
+  options: BuildOptions,
+): Promise<string> {
+  const build = `${PROJECT_ROOT}.build/cmake`;
+  options.onProgress?.("configuring with CMake");
+  await run(cmake, [
+    "-S",
+    `${PROJECT_ROOT}native`,
+    "-B",
+    build,
+    "-DCMAKE_BUILD_TYPE=Release",
+    ...(generator === "" || await exists(`${build}/CMakeCache.txt`) ? [] : ["-G", generator]),
+  ], "Configuring the native library");
+  options.onProgress?.("compiling");
+  const jobs = String(navigator.hardwareConcurrency);
+  await run(
+    cmake,
+    ["--build", build, "--config", "Release", "--target", "qlora_cpu", "--parallel", jobs],
+    "Building the native library",
+  );
+  const name = libraryFileName("cpu");
+  for (const place of [`${build}/${name}`, `${build}/Release/${name}`]) {
+    if (await exists(place)) return place;
+  }
+  throw new BuildError(`The build succeeded but left no ${name} in ${build}. Run with --force.`);
+}
+
+/** Instruction-set flags of a source, by the suffix of its name; the same as in cpu/sources.cmake. */
+export function isaFlags(source: string): string[] {
+  if (/_avx512\.cpp$/.test(source)) {
+    return ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"];
+  }
+  return /_avx2\.cpp$/.test(source) ? ["-mavx2", "-mfma"] : [];
+}
+
+async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<string> {
+  const objects = `${PROJECT_ROOT}.build/direct`;
+  await Deno.mkdir(objects, { recursive: true });
+  const sources = (await listSources()).filter((name) => name.endsWith(".cpp"));
+  const common = [
+    "-std=c++17",
+    "-O3",
+    "-DNDEBUG",
+    "-DQLORA_BUILD",
+    `-DQLORA_VERSION="${await projectVersion()}"`,
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-ffp-contract=off",
+    "-pthread",
+    ...SOURCE_FOLDERS.map((folder) => `-I${PROJECT_ROOT}native/${folder}`),
+  ];
+  const made: string[] = [];
+  const queue = [...sources];
+  const worker = async () => {
+    for (let source = queue.shift(); source !== undefined; source = queue.shift()) {
+      const object = `${objects}/${source.replaceAll("/", "_")}.o`;
+      const isa = Deno.build.arch === "x86_64" ? isaFlags(source) : [];
+      const file = `${PROJECT_ROOT}native/${source}`;
+      await run(compiler.command, [...common, ...isa, "-c", file, "-o", object], source);
+      made.push(object);
+      options.onProgress?.(`compiled ${made.length}/${sources.length}`);
+    }
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, worker));
+  const library = `${objects}/${libraryFileName("cpu")}`;
+  const link = ["-shared", "-pthread", "-o", library, ...made.sort()];
+  await run(compiler.command, link, "Linking the native library");
+  return library;
+}
+
+/** The version in `project(qlora VERSION …)`, the one place it is written. */
+async function projectVersion(): Promise<string> {
+  const text = await Deno.readTextFile(`${PROJECT_ROOT}native/CMakeLists.txt`);
+  return /project\(qlora VERSION ([\d.]+)/.exec(text)?.[1] ?? "unknown";
+}

@@ -1,0 +1,28 @@
+/** What several token sequences have in common at their beginning. */
+
+/**
+ * Length of the longest common prefix, at most `limit`.
+ *
+ * @returns 0 for fewer than two sequences: there is nothing to share
+ *
+ * @example
+ * ```ts
+ * import { sharedPrefixLength } from "@lib/chat/prefix.ts";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(sharedPrefixLength([[1, 2, 3], [1, 2, 4]], 9), 2);
+ * ```
+ */
+export function sharedPrefixLength(
+  sequences: readonly ArrayLike<number>[],
+  limit: number,
+): number {
+  const first = sequences[0];
+  if (first === undefined || sequences.length < 2) return 0;
+  let length = Math.min(limit, first.length);
+  for (const sequence of sequences) {
+    let i = 0;
+    while (i < length && sequence[i] === first[i]) i++;
+    length = i;
+  }
+  return Math.max(0, length);
+}
