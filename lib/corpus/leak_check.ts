@@ -3,7 +3,7 @@
  *
  * Grouping finds near-duplicates with an index over rare grams. Here every held-out text is compared
  * with every text of the other parts, exhaustively; what makes that fast is a bound. Each text's
- * 5-grams are hashed to 64 bits by parity (a bit flips for every gram that lands on it). A gram in
+ * 5-grams are hashed to 256 bits by parity (a bit flips for every gram that lands on it). A gram in
  * both texts flips the same bit in both, so the number of bits that differ is at most the number of
  * grams that only one of them has, |A Δ B|. With Jaccard ≥ t, |A Δ B| ≤ (|A|+|B|)·(1−t)/(1+t): a pair
  * whose bits differ in more places cannot be a near-duplicate. All others are counted exactly.
@@ -50,13 +50,27 @@ function popcount(bits: number): number {
   return Math.imul((x + (x >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
+/** 32-bit words of parity bits a text. */
+const WORDS = 8;
+
 /** Distinct texts of a part with size and parity bits, ascending by size. */
 interface Signatures {
   readonly keys: readonly string[];
   readonly rows: readonly number[];
   readonly sizes: Int32Array;
-  readonly low: Int32Array;
-  readonly high: Int32Array;
+  /** `WORDS` words a text. */
+  readonly bits: Int32Array;
+}
+
+function parityBits(set: ReadonlySet<string>): Int32Array {
+  const bits = new Int32Array(WORDS);
+  for (const gram of set) {
+    let hash = 7;
+    for (let k = 0; k < gram.length; k++) hash = (Math.imul(hash, 31) + gram.charCodeAt(k)) | 0;
+    const bit = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b) >>> 24;
+    bits[bit >>> 5]! ^= 1 << (bit & 31);
+  }
+  return bits;
 }
 
 function signatures(records: readonly SplitRecord[], field: "question" | "answer"): Signatures {
@@ -67,37 +81,41 @@ function signatures(records: readonly SplitRecord[], field: "question" | "answer
   }
   const items = [...rowOf].map(([key, row]) => {
     const set = grams(key);
-    let low = 0;
-    let high = 0;
-    for (const gram of set) {
-      let hash = 7;
-      for (let k = 0; k < gram.length; k++) hash = Math.imul(hash, 31) + gram.charCodeAt(k) | 0;
-      const bit = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b) >>> 26;
-      if (bit < 32) low ^= 1 << bit;
-      else high ^= 1 << (bit - 32);
-    }
-    return { key, row, size: set.size, low, high };
+    return { key, row, size: set.size, bits: parityBits(set) };
   }).sort((a, b) => a.size - b.size);
+  const bits = new Int32Array(items.length * WORDS);
+  items.forEach((item, i) => bits.set(item.bits, i * WORDS));
   return {
     keys: items.map(({ key }) => key),
     rows: items.map(({ row }) => row),
     sizes: Int32Array.from(items, ({ size }) => size),
-    low: Int32Array.from(items, ({ low }) => low),
-    high: Int32Array.from(items, ({ high }) => high),
+    bits,
   };
 }
 
-/** Pairs (index in a, index in b) whose parity bits do not rule out Jaccard ≥ t. */
-function* survivors(a: Signatures, b: Signatures, t: number): Generator<[number, number]> {
+/** Whether text `i` of `a` and text `j` of `b` differ in at most `limit` parity bits. */
+function fewBitsDiffer(a: Signatures, i: number, b: Signatures, j: number, limit: number): boolean {
+  let differing = 0;
+  for (let w = 0; w < WORDS; w++) {
+    differing += popcount(a.bits[i * WORDS + w]! ^ b.bits[j * WORDS + w]!);
+    if (differing > limit) return false;
+  }
+  return true;
+}
+
+/** Pairs (index in a, index in b) whose sizes and parity bits do not rule out Jaccard ≥ t. */
+function survivors(a: Signatures, b: Signatures, t: number): [number, number][] {
+  const pairs: [number, number][] = [];
   let from = 0;
   for (let i = 0; i < a.sizes.length; i++) {
     const size = a.sizes[i]!;
     while (from < b.sizes.length && b.sizes[from]! < t * size - 1e-9) from++;
     for (let j = from; j < b.sizes.length && t * b.sizes[j]! <= size + 1e-9; j++) {
-      const differing = popcount(a.low[i]! ^ b.low[j]!) + popcount(a.high[i]! ^ b.high[j]!);
-      if (differing <= (size + b.sizes[j]!) * (1 - t) / (1 + t) + 1e-9) yield [i, j];
+      const limit = (size + b.sizes[j]!) * (1 - t) / (1 + t) + 1e-9;
+      if (fewBitsDiffer(a, i, b, j, limit)) pairs.push([i, j]);
     }
   }
+  return pairs;
 }
 
 /** Rows of two parts that share a value. */
