@@ -11,6 +11,8 @@ set(QLORA_CPU_SOURCES
   cpu/gemm.cpp
   cpu/head_norm.cpp
   cpu/isa.cpp
+  cpu/kernels.cpp
+  cpu/kernels_baseline.cpp
   cpu/linear_decode.cpp
   cpu/load.cpp
   cpu/nf4_quantize.cpp
@@ -23,7 +25,25 @@ set(QLORA_CPU_SOURCES
   cpu/swiglu.cpp
   cpu/thread_pool.cpp)
 
+
 # a · b + c stays two roundings unless the code asks for one: the same bits from every compiler.
-if(NOT MSVC)
-  set_source_files_properties(${QLORA_CPU_SOURCES} PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+if(MSVC)
+  set(QLORA_CPU_OPTIONS "")
+  set(QLORA_AVX2_OPTIONS /arch:AVX2)
+  set(QLORA_AVX512_OPTIONS /arch:AVX512)
+else()
+  set(QLORA_CPU_OPTIONS -ffp-contract=off)
+  set(QLORA_AVX2_OPTIONS -mavx2 -mfma)
+  set(QLORA_AVX512_OPTIONS -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma)
+endif()
+set_source_files_properties(${QLORA_CPU_SOURCES} PROPERTIES COMPILE_OPTIONS "${QLORA_CPU_OPTIONS}")
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  list(APPEND QLORA_CPU_SOURCES cpu/kernels_avx2.cpp cpu/kernels_avx512.cpp)
+  set_source_files_properties(cpu/kernels_avx2.cpp PROPERTIES
+    COMPILE_OPTIONS "${QLORA_CPU_OPTIONS};${QLORA_AVX2_OPTIONS}")
+  set_source_files_properties(cpu/kernels_avx512.cpp PROPERTIES
+    COMPILE_OPTIONS "${QLORA_CPU_OPTIONS};${QLORA_AVX512_OPTIONS}")
+  set_source_files_properties(cpu/kernels.cpp PROPERTIES
+    COMPILE_DEFINITIONS QLORA_X86_KERNELS)
 endif()

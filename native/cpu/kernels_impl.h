@@ -1,0 +1,15 @@
+// All kernels for the instruction set of the including file, as one table.
+#pragma once
+
+#include "gemm_kernels.h"
+#include "kernels.h"
+
+namespace qlora {
+namespace cpu {
+namespace {
+
+constexpr Kernels kKernels = {kGemmKernels};
+
+}  // namespace
+}  // namespace cpu
+}  // namespace qlora

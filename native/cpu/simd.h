@@ -1,0 +1,222 @@
+// A vector of floats in the widest form the including file is compiled for. Everything here has
+// internal linkage, because the same names mean different instructions in different files.
+//
+// kLanes floats a Vec; kTileRows × (2 · kLanes) is the product tile whose sums fit the registers.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#include <arm_neon.h>
+#endif
+
+namespace qlora {
+namespace cpu {
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vec = __m512;
+constexpr int kLanes = 16, kTileRows = 12;
+
+inline Vec zero() { return _mm512_setzero_ps(); }
+inline Vec broadcast(float x) { return _mm512_set1_ps(x); }
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+inline Vec load_first(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+inline void store_first(float* p, Vec v, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
+inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }  // a · b + c
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
+inline Vec round(Vec a) { return _mm512_roundscale_ps(a, 8); }
+// a where x ≥ bound, else 0
+inline Vec zero_below(Vec x, Vec bound, Vec a) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), a);
+}
+// a · 2ⁿ, n integral, −127 < n < 128
+inline Vec scale_by_power(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
+
+#elif defined(__AVX2__)
+
+using Vec = __m256;
+constexpr int kLanes = 8, kTileRows = 6;
+
+inline Vec zero() { return _mm256_setzero_ps(); }
+inline Vec broadcast(float x) { return _mm256_set1_ps(x); }
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+inline __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vec load_first(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+inline void store_first(float* p, Vec v, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec sqrt(Vec a) { return _mm256_sqrt_ps(a); }
+inline Vec round(Vec a) { return _mm256_round_ps(a, 8); }
+inline Vec zero_below(Vec x, Vec bound, Vec a) {
+  return _mm256_and_ps(_mm256_cmp_ps(x, bound, _CMP_NLT_UQ), a);
+}
+inline Vec scale_by_power(Vec a, Vec n) {
+  const __m256i exponent = _mm256_slli_epi32(
+      _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  return _mm256_mul_ps(a, _mm256_castsi256_ps(exponent));
+}
+
+#elif defined(__SSE2__) || defined(_M_X64)
+
+using Vec = __m128;
+constexpr int kLanes = 4, kTileRows = 6;
+
+inline Vec zero() { return _mm_setzero_ps(); }
+inline Vec broadcast(float x) { return _mm_set1_ps(x); }
+inline Vec load(const float* p) { return _mm_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
+inline Vec load_first(const float* p, int64_t n) {
+  float lanes[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  std::memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
+  return _mm_loadu_ps(lanes);
+}
+inline void store_first(float* p, Vec v, int64_t n) {
+  float lanes[4];
+  _mm_storeu_ps(lanes, v);
+  std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+}
+inline Vec add(Vec a, Vec b) { return _mm_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm_div_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+inline Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm_min_ps(a, b); }
+inline Vec sqrt(Vec a) { return _mm_sqrt_ps(a); }
+inline Vec round(Vec a) { return _mm_cvtepi32_ps(_mm_cvtps_epi32(a)); }
+inline Vec zero_below(Vec x, Vec bound, Vec a) { return _mm_and_ps(_mm_cmpnlt_ps(x, bound), a); }
+inline Vec scale_by_power(Vec a, Vec n) {
+  const __m128i exponent =
+      _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23);
+  return _mm_mul_ps(a, _mm_castsi128_ps(exponent));
+}
+
+#elif defined(__aarch64__) || defined(_M_ARM64)
+
+using Vec = float32x4_t;
+constexpr int kLanes = 4, kTileRows = 12;
+
+inline Vec zero() { return vdupq_n_f32(0.0f); }
+inline Vec broadcast(float x) { return vdupq_n_f32(x); }
+inline Vec load(const float* p) { return vld1q_f32(p); }
+inline void store(float* p, Vec v) { vst1q_f32(p, v); }
+inline Vec load_first(const float* p, int64_t n) {
+  float lanes[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  std::memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
+  return vld1q_f32(lanes);
+}
+inline void store_first(float* p, Vec v, int64_t n) {
+  float lanes[4];
+  vst1q_f32(lanes, v);
+  std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+}
+inline Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+inline Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
+inline Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
+inline Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+inline Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }
+inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
+inline Vec sqrt(Vec a) { return vsqrtq_f32(a); }
+inline Vec round(Vec a) { return vrndnq_f32(a); }
+inline Vec zero_below(Vec x, Vec bound, Vec a) {
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), vcltq_f32(x, bound)));
+}
+inline Vec scale_by_power(Vec a, Vec n) {
+  const int32x4_t exponent = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23);
+  return vmulq_f32(a, vreinterpretq_f32_s32(exponent));
+}
+
+#else
+
+using Vec = float;
+constexpr int kLanes = 1, kTileRows = 6;
+
+inline Vec zero() { return 0.0f; }
+inline Vec broadcast(float x) { return x; }
+inline Vec load(const float* p) { return *p; }
+inline void store(float* p, Vec v) { *p = v; }
+inline Vec load_first(const float* p, int64_t n) { return n > 0 ? *p : 0.0f; }
+inline void store_first(float* p, Vec v, int64_t n) {
+  if (n > 0) *p = v;
+}
+inline Vec add(Vec a, Vec b) { return a + b; }
+inline Vec sub(Vec a, Vec b) { return a - b; }
+inline Vec mul(Vec a, Vec b) { return a * b; }
+inline Vec div(Vec a, Vec b) { return a / b; }
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec sqrt(Vec a) { return std::sqrt(a); }
+inline Vec round(Vec a) { return std::nearbyint(a); }
+inline Vec zero_below(Vec x, Vec bound, Vec a) { return x < bound ? 0.0f : a; }
+inline Vec scale_by_power(Vec a, Vec n) { return std::ldexp(a, static_cast<int>(n)); }
+
+#endif
+
+inline float sum_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+inline float max_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  float top = lanes[0];
+  for (int i = 1; i < kLanes; ++i) top = lanes[i] > top ? lanes[i] : top;
+  return top;
+}
+
+// eˣ to about 2 ulp; 0 below −87.3, the largest power of e that fits above 88.3, NaN for NaN.
+// x = n · ln 2 + r, |r| ≤ ln 2 / 2, eʳ by a polynomial (coefficients as in Cephes' expf).
+inline Vec exp(Vec x) {
+  const Vec least = broadcast(-87.3365447f);
+  const Vec bounded = max(least, min(broadcast(88.3762626f), x));
+  const Vec n = round(mul(bounded, broadcast(1.44269504088896341f)));
+  const Vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), bounded));
+  Vec p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  p = add(fma(p, mul(r, r), r), broadcast(1.0f));
+  return zero_below(x, least, scale_by_power(p, n));
+}
+
+}  // namespace
+}  // namespace cpu
+}  // namespace qlora
