@@ -69,7 +69,12 @@ class StreamQueue {
   }
 }
 
-let installed = false;
+let active: StreamQueue | undefined;
+
+/** Hands over what the console has collected; resolves once it has left. */
+export function flushOutput(): Promise<void> {
+  return active?.flush() ?? Promise.resolve();
+}
 
 /**
  * Installs the hook once.
@@ -77,7 +82,7 @@ let installed = false;
  * @returns whether the hook is in place: `false` outside a kernel or where Deno has changed inside
  */
 export function installOutputHook(): boolean {
-  if (installed) return true;
+  if (active) return true;
   const api = kernelApi();
   const internals = kernelInternals();
   if (!api || !internals) return false;
@@ -95,6 +100,6 @@ export function installOutputHook(): boolean {
     await original(executionCount, result);
     await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
   };
-  installed = true;
+  active = queue;
   return true;
 }

@@ -4,8 +4,9 @@
  * @module
  */
 import { dirname, resolve } from "node:path";
+import { z } from "zod";
 import { CellOutputs } from "./cell_outputs.ts";
-import { KernelClient } from "./kernel/client.ts";
+import { type CellMessage, KernelClient } from "./kernel/client.ts";
 import {
   type CodeCell,
   loadNotebook,
@@ -16,16 +17,18 @@ import {
 import { injectParameters, type ParameterValue } from "./parameters.ts";
 import { reapOnExit } from "./reap.ts";
 
-/** What the runner says about each code cell, before and after it runs. */
+/** What the runner says about each code cell: before, while and after it runs. */
 export interface CellEvent {
-  readonly kind: "start" | "end";
+  readonly kind: "start" | "progress" | "end";
   readonly notebook: string;
   /** Number of the code cell among the code cells, from 1. */
   readonly cell: number;
   readonly cells: number;
-  /** First line of the cell that is code or a comment. */
+  /** First line of the cell that is not empty. */
   readonly title: string;
-  /** Seconds that the cell took; 0 at its start. */
+  /** The cell's own progress line; empty unless the kind is `progress`. */
+  readonly progress: string;
+  /** Seconds since the cell started. */
   readonly seconds: number;
   readonly status: "running" | "ok" | "error";
 }
@@ -79,12 +82,17 @@ const GRACE_MS = 2000;
 // deno-lint-ignore no-control-regex -- terminal colours are control sequences
 const ANSI = /\u001b\[[0-9;]*m/g;
 
+const displayed = z.object({
+  data: z.object({ "text/plain": z.string().optional() }),
+  metadata: z.object({ progress: z.literal(true) }),
+});
+
 const firstLine = (source: string): string =>
   source.split("\n").find((line) => line.trim() !== "")?.trim().slice(0, 80) ?? "(empty)";
 
 /** Prints one line a finished cell: `01_clean  3/12  ok    0.4 s  const rows = …`. */
 export function printCellEvent(event: CellEvent): void {
-  if (event.kind === "start") return;
+  if (event.kind !== "end") return;
   const name = event.notebook.replace(/^.*[\\/]/, "").replace(/\.ipynb$/, "");
   const place = `${event.cell}/${event.cells}`.padStart(7);
   const time = `${event.seconds.toFixed(1)} s`.padStart(8);
@@ -125,8 +133,18 @@ function watch(run: CellRun, onGiveUp: (why: string) => void): Disposable {
   };
 }
 
+/** The text of a progress display (see `Progress`); `undefined` for any other message. */
+function progressText({ content }: CellMessage): string | undefined {
+  const { data, metadata: marks } = displayed.safeParse(content).data ?? {};
+  return marks?.progress ? data?.["text/plain"] : undefined;
+}
+
 /** Runs one cell, filling in its outputs, execution count and times. */
-async function runCell(cell: CodeCell, run: CellRun): Promise<CellResult> {
+async function runCell(
+  cell: CodeCell,
+  run: CellRun,
+  onProgress: (text: string) => void,
+): Promise<CellResult> {
   const outputs = new CellOutputs(run.displays);
   const giveUp = new AbortController();
   const begun = new Date().toISOString();
@@ -135,7 +153,11 @@ async function runCell(cell: CodeCell, run: CellRun): Promise<CellResult> {
   using _watch = watch(run, (why) => giveUp.abort(new Error(why)));
   try {
     const reply = await run.kernel.execute(cell.source, {
-      onMessage: (message) => outputs.add(message),
+      onMessage: (message) => {
+        outputs.add(message);
+        const text = progressText(message);
+        if (text !== undefined) onProgress(text);
+      },
       signal: giveUp.signal,
     });
     cell.execution_count = reply.executionCount;
@@ -197,12 +219,16 @@ export async function runNotebook(
   let number = 0;
   for (const cell of code) {
     if (!isInjected(cell)) number++;
-    const event = { notebook: path, cell: number, cells, title: firstLine(cell.source) };
-    onCell({ ...event, kind: "start", seconds: 0, status: "running" });
     const started = performance.now();
-    const { ok, text } = await runCell(cell, run);
-    const seconds = (performance.now() - started) / 1000;
-    onCell({ ...event, kind: "end", seconds, status: ok ? "ok" : "error" });
+    const tell = (kind: CellEvent["kind"], status: CellEvent["status"], progress = "") => {
+      if (isInjected(cell)) return;
+      const seconds = (performance.now() - started) / 1000;
+      const title = firstLine(cell.source);
+      onCell({ kind, notebook: path, cell: number, cells, title, progress, seconds, status });
+    };
+    tell("start", "running");
+    const { ok, text } = await runCell(cell, run, (line) => tell("progress", "running", line));
+    tell("end", ok ? "ok" : "error");
     if (!ok || signal.aborted) {
       await saveNotebook(output, notebook);
       const why = ok ? `the run was stopped (${signal.reason})` : text;

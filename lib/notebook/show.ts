@@ -1,0 +1,106 @@
+/**
+ * Showing and saving figures so that they are seen everywhere: live, executed, printed, offline.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { display, escapeHtml, FONT_STACK, svgImage } from "./display.ts";
+import type { Figure } from "./figure.ts";
+import { figureSvg } from "./figure_svg.ts";
+import { inKernel } from "./host.ts";
+
+const titleOf = (figure: Figure) => figure.layout.title.text || "Plot";
+
+/**
+ * Shows a figure: interactive where the front end knows Plotly, a still picture everywhere else.
+ * Outside a kernel it does nothing; use {@linkcode savePlot} there.
+ */
+export async function show(figure: Figure): Promise<void> {
+  if (!inKernel()) return;
+  const picture = await figureSvg(figure);
+  await display({
+    "application/vnd.plotly.v1+json": {
+      data: figure.data,
+      layout: figure.layout,
+      config: { responsive: true, displaylogo: false },
+    },
+    "text/html": svgImage(picture, titleOf(figure)),
+    "text/plain": `[plot: ${titleOf(figure)}]`,
+  });
+}
+
+async function saveText(path: string, text: string): Promise<void> {
+  const part = `${path}.${Deno.pid}.part`;
+  try {
+    await Deno.writeTextFile(part, text);
+    await Deno.rename(part, path);
+  } catch (error) {
+    await Deno.remove(part).catch(() => {});
+    throw new Error(
+      `Cannot write the plot ${path}: ${error instanceof Error ? error.message : error}. ` +
+        `Is the folder writable and the disk not full?`,
+      { cause: error },
+    );
+  }
+}
+
+/** The page of a saved figure: the still picture, and beside it a script that makes it live. */
+function page(figure: Figure, picture: string): string {
+  const safeJson = JSON.stringify(figure).replaceAll("<", "\\u003c");
+  return `<!DOCTYPE html>
+<html lang="bn">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${escapeHtml(titleOf(figure))}</title>
+<style>body { margin: 1rem; font-family: ${FONT_STACK}; background: #fff }</style>
+<div id="plot">${picture}</div>
+<script src="plotly.min.js"></script>
+<script>
+if (window.Plotly) {
+  const figure = ${safeJson};
+  const plot = document.getElementById("plot");
+  plot.replaceChildren();
+  Plotly.newPlot(plot, figure.data, figure.layout, { responsive: true, displaylogo: false });
+}
+</script>
+</html>
+`;
+}
+
+/** Puts plotly.js beside a saved page, once a folder. */
+async function saveScript(folder: string): Promise<void> {
+  const path = join(folder, "plotly.min.js");
+  const there = await Deno.stat(path).then(() => true, () => false);
+  if (there) return;
+  const plotly: { readonly default: unknown } = await import("plotly.js", {
+    with: { type: "text" },
+  });
+  await saveText(path, String(plotly.default));
+}
+
+/** Options of {@linkcode savePlot}. */
+export interface SavePlotOptions {
+  /** Also writes an interactive page (with plotly.min.js beside it, 4.8 MB). @default {false} */
+  readonly page?: boolean;
+}
+
+/**
+ * Writes a figure as `<path>.svg`, and with `page` as `<path>.html`, which needs no network.
+ *
+ * @param path without an ending; the folder is made
+ * @returns the files written
+ */
+export async function savePlot(
+  figure: Figure,
+  path: string,
+  options: SavePlotOptions = {},
+): Promise<readonly string[]> {
+  const base = path.replace(/\.(svg|html)$/, "");
+  await Deno.mkdir(dirname(base), { recursive: true });
+  const picture = await figureSvg(figure);
+  await saveText(`${base}.svg`, picture);
+  if (!options.page) return [`${base}.svg`];
+  await saveScript(dirname(base));
+  await saveText(`${base}.html`, page(figure, picture));
+  return [`${base}.svg`, `${base}.html`];
+}
