@@ -69,9 +69,6 @@ export class Run {
     return `${this.folder}/train_report.json`;
   }
   /** Generated answers, base and tuned, to the test questions. */
-  get answers(): string {
-    return `${this.folder}/answers.jsonl`;
-  }
   get testResults(): string {
     return `${this.folder}/test_results.json`;
   }

@@ -1,0 +1,70 @@
+/** The model of a run: base, tokenizer, adapter. */
+import type { Config } from "@lib/config.ts";
+import { Tokenizer } from "@lib/chat/tokenizer.ts";
+import type { LoraOptions, Model } from "@lib/engine/model.ts";
+import { projectPath, type Run } from "@lib/experiment/run.ts";
+import { exists } from "@lib/files.ts";
+import { loraOptions, modelOptions } from "@lib/training/plan.ts";
+import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
+import { loadModel, type LoadProgress, ModelFolderError } from "@lib/weights/folder.ts";
+
+/**
+ * Folder of the configured base model.
+ *
+ * @throws {ModelFolderError} no such folder, with what to do
+ */
+export async function modelFolder(config: Config): Promise<string> {
+  const folder = projectPath(config.model.base);
+  if (await exists(`${folder}/config.json`)) return folder;
+  throw new ModelFolderError(
+    `model.base: expected a Hugging Face model folder at ${folder}, found no config.json there. ` +
+      "Give a folder that has one with --model DIR, or use the model that ships with the " +
+      'course: --profile tiny (model.base "data/tiny-llama").',
+  );
+}
+
+/** Loads the tokenizer of the configured base model. */
+export async function openTokenizer(config: Config): Promise<Tokenizer> {
+  return await Tokenizer.load(await modelFolder(config));
+}
+
+/** Options of {@linkcode openModel}. */
+export interface OpenModelOptions {
+  readonly onProgress?: (progress: LoadProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Loads the configured base model, without any adapter. */
+export async function openModel(config: Config, options: OpenModelOptions = {}): Promise<Model> {
+  return await loadModel(await modelFolder(config), { ...modelOptions(config), ...options });
+}
+
+/** LoRA settings training will use: those of `model.adapter` when one is given. */
+export async function trainingLora(config: Config): Promise<LoraOptions> {
+  if (config.model.adapter === null) return loraOptions(config);
+  const own = await loadAdapterConfig(projectPath(config.model.adapter));
+  return { ...own, dropout: config.lora.dropout };
+}
+
+/** Attaches what training starts from: the given adapter, or a fresh one that changes nothing. */
+export async function attachTrainingLora(model: Model, config: Config): Promise<void> {
+  if (config.model.adapter === null) await model.attachLora(loraOptions(config));
+  else await loadAdapter(projectPath(config.model.adapter), model, config.lora.dropout);
+}
+
+/**
+ * Attaches the adapter to answer with: the run's own, or `model.adapter` when the run trained none.
+ *
+ * @throws {RunError} when there is neither
+ */
+export async function attachTunedLora(model: Model, run: Run, config: Config): Promise<string> {
+  const own = `${run.adapter}/adapter_config.json`;
+  const given = config.model.adapter;
+  if (!await exists(own) && given !== null) {
+    await loadAdapter(projectPath(given), model);
+    return projectPath(given);
+  }
+  await run.require(own, "03_train (deno task train)");
+  await loadAdapter(run.adapter, model);
+  return run.adapter;
+}

@@ -1,0 +1,75 @@
+/** Step 3, notebook 03_train and `deno task train`: samples → adapter, log and checkpoints. */
+import type { Config } from "@lib/config.ts";
+import type { Tokenizer } from "@lib/chat/tokenizer.ts";
+import type { Model } from "@lib/engine/model.ts";
+import type { LogEvent } from "@lib/experiment/log.ts";
+import type { Run } from "@lib/experiment/run.ts";
+import { loadTrainingData, type TrainingData } from "@lib/training/data.ts";
+import { planRun, type TrainingPlan } from "@lib/training/plan.ts";
+import { train, type TrainReport } from "@lib/training/train.ts";
+import {
+  attachTrainingLora,
+  modelFolder,
+  openModel,
+  openTokenizer,
+  trainingLora,
+} from "@lib/workflow/model.ts";
+import { loadArchitecture } from "@lib/weights/folder.ts";
+
+/** A run ready to train: nothing heavy is loaded yet. */
+export interface PreparedTraining {
+  readonly tokenizer: Tokenizer;
+  readonly data: TrainingData;
+  readonly plan: TrainingPlan;
+}
+
+/**
+ * Encodes the samples and plans steps and memory, before the weights are touched.
+ *
+ * @throws {MemoryPlanError | RunError | TrainingDataError}
+ */
+export async function prepareTraining(run: Run, config: Config): Promise<PreparedTraining> {
+  const architecture = await loadArchitecture(await modelFolder(config));
+  const tokenizer = await openTokenizer(config);
+  const data = await loadTrainingData(run, config, tokenizer);
+  const plan = planRun(architecture, config, data, await trainingLora(config));
+  return { tokenizer, data, plan };
+}
+
+/** Loads the base model and attaches what training starts from. */
+export async function openTrainingModel(config: Config): Promise<Model> {
+  const model = await openModel(config);
+  try {
+    await attachTrainingLora(model, config);
+    return model;
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/**
+ * The whole step for scripts: prepares, loads, trains, frees.
+ *
+ * @param onEvent every log event as it is written, with the number of steps planned
+ */
+export async function trainStep(
+  run: Run,
+  config: Config,
+  onEvent: (event: LogEvent, totalSteps: number) => void,
+  signal?: AbortSignal,
+): Promise<TrainReport> {
+  const { data, plan } = await prepareTraining(run, config);
+  await run.saveConfig(config);
+  const model = await openTrainingModel(config);
+  try {
+    const events = train({ run, config, model, data, plan }, signal);
+    for (;;) {
+      const next = await events.next();
+      if (next.done === true) return next.value;
+      onEvent(next.value, plan.totalSteps);
+    }
+  } finally {
+    await model.close();
+  }
+}
