@@ -249,7 +249,9 @@ struct KvCache {
 void kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const int32_t* slot_of_row,
                const int32_t* position_in_slot, int64_t rows, int64_t Q, Device& d);
 // One query row a sequence: row i attends to the prefix (prefix_length tokens) and to the first
-// lengths[i] tokens of slot slots[i].  out [rows, Q·D].
+// lengths[i] tokens of slot slots[i].  out [rows, Q·D]. Slot −1 is the prefix's own cache: while the
+// prefix itself is computed, prefix_length is 0 and its rows have slot −1. A row of out has the same
+// bits whatever the other rows are.
 void attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
                       const KvCache& cache, const int32_t* slots, const int32_t* lengths,
                       int64_t prefix_length, int64_t rows, int64_t Q, Device& d);
