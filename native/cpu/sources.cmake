@@ -1,5 +1,6 @@
 # The CPU build's sources and the instruction-set flags of its hot files; read by ../CMakeLists.txt.
 set(QLORA_CPU_SOURCES
+  cpu/absmax_dequantize.cpp
   cpu/absmax_quantize.cpp
   cpu/attention.cpp
   cpu/attention_decode.cpp

@@ -84,6 +84,9 @@ void nf4_quantize(uint8_t* packed, float* absmax, const float* values, int64_t c
 // *offset_host = mean(absmax) in the summation order bitsandbytes' CPU path gives to fp32 accuracy.
 void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const float* absmax,
                      int64_t count, Device& d);
+// absmax (count) = map[codes] · absmax2 + offset, the inverse.
+void absmax_dequantize(float* absmax, const uint8_t* codes, const float* absmax2, float offset,
+                       int64_t count, Device& d);
 // dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight. Blocks
 // run over the flat weight: a row may begin inside a block, even inside a byte. Copies when plain.
 void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows, Device& d);

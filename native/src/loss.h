@@ -1,0 +1,16 @@
+// The final norm, the head and the cross-entropy, over the target rows only and a chunk of them at a
+// time, so that logits never exist whole.
+#pragma once
+
+#include "forward.h"
+
+namespace qlora {
+
+// Writes activations.nll (n).
+void loss_forward(Pass& pass);
+// The same, and dresidual [T, H] = d(Σ weight · nll)/d(last residual).
+void loss_forward_backward(Pass& pass);
+// logits_host [n, V] of the target rows.
+void read_logits(Pass& pass, float* logits_host);
+
+}  // namespace qlora
