@@ -225,7 +225,8 @@ export function resolveConfig(sources: ConfigSources = {}): Config {
   return result.data;
 }
 
-function isProfile(value: unknown): value is ProfileName {
+/** Whether a value names a profile. */
+export function isProfile(value: unknown): value is ProfileName {
   return typeof value === "string" && Object.hasOwn(PROFILES, value);
 }
 

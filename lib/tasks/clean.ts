@@ -1,0 +1,21 @@
+/** `deno task clean`: notebook 01_clean as a command. */
+import { cleanStep, readCorpus } from "@lib/workflow/clean.ts";
+import { runTask } from "@lib/tasks/cli.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "clean",
+    summary: "Cleans the corpus: records, dropped rows with reasons, and a report.",
+    async run({ run, config, say }) {
+      const corpus = await readCorpus(config);
+      const { report, records } = await cleanStep(run, config, corpus);
+      say(`${corpus.rows.length} rows (${corpus.kind} corpus) → ${records.length} clean records`);
+      if (report.mode === "strict") {
+        for (const [reason, count] of Object.entries(report.dropped)) {
+          if (count > 0) say(`  ${String(count).padStart(6)}  ${reason}`);
+        }
+      }
+      return report;
+    },
+  });
+}

@@ -1,0 +1,32 @@
+/** `deno task train`: notebook 03_train as a command. */
+import type { Progress } from "@lib/notebook/progress.ts";
+import { runTask } from "@lib/tasks/cli.ts";
+import { trainStep } from "@lib/workflow/train.ts";
+
+if (import.meta.main) {
+  await runTask({
+    name: "train",
+    summary: "Fine-tunes the adapter; an interrupted run goes on from its last checkpoint.",
+    async run({ run, config, say, progress, signal }) {
+      let bar: Progress | null = null;
+      const report = await trainStep(run, config, (event, total) => {
+        bar ??= progress("train", { total, unit: "steps" });
+        if (event.event === "run_start" && event.resumed_from > 0) {
+          say(`resuming after step ${event.resumed_from}`);
+        }
+        if (event.event === "train") {
+          bar.update(
+            event.step,
+            `loss ${event.loss.toFixed(4)}, ${Math.round(event.tokens_per_second)} tok/s`,
+          );
+        }
+        if (event.event === "validation") {
+          say(`step ${event.step}: validation perplexity ${event.perplexity.toFixed(2)}`);
+        }
+      }, signal);
+      await (bar as Progress | null)?.finish();
+      say(`adapter: ${run.adapter}`);
+      return report;
+    },
+  });
+}
