@@ -14,6 +14,7 @@ import {
   type NotebookOutput,
   saveNotebook,
 } from "./notebook_file.ts";
+import { DENO_METADATA } from "./kernel_spec.ts";
 import { injectParameters, type ParameterValue } from "./parameters.ts";
 import { reapOnExit } from "./reap.ts";
 
@@ -204,6 +205,7 @@ export async function runNotebook(
   options.signal?.throwIfAborted();
   const output = options.output ?? path;
   const notebook = injectParameters(structuredClone(await loadNotebook(path)), parameters);
+  Object.assign(notebook.metadata, { ...DENO_METADATA, ...notebook.metadata });
   const code = notebook.cells.filter(isCode);
   for (const cell of code) Object.assign(cell, { outputs: [], execution_count: null });
   const begun = performance.now();
