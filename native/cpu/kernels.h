@@ -26,8 +26,51 @@ struct GemmKernels {
                int64_t b_stride, int64_t rows, int64_t cols, int64_t k, float alpha, float beta);
 };
 
+// Attention of a tile of consecutive queries of one head. Scores are kept transposed, [key, query],
+// so that a vector holds one key's scores of many queries and softmax needs no sums across lanes.
+//
+// Keys of one part (the prefix, or the sequence's own), packed. "Panels": [⌈keys / panel_keys⌉, D,
+// panel_keys]; "rows": [keys, padded_D]. Lanes beyond the keys or beyond D are 0.
+struct AttentionPart {
+  int64_t count;  // keys that some query of the tile sees
+  bool causal;    // query i of the tile sees keys [0, first + i] only
+  const float* k_panels;
+  const float* v_panels;  // backward only
+  const float* k_rows;    // backward only
+  const float* v_rows;    // forward only
+  float* dk;              // backward only: += , [keys, padded_D]
+  float* dv;
+};
+
+struct AttentionTile {
+  int64_t D, padded_D;
+  int64_t queries;  // ≤ tile_queries
+  int64_t first;    // place of the first query in its segment
+  float scale;      // 1 / √D
+  const float* q;   // [queries, D], rows ld apart
+  int64_t ld;
+  int part_count;
+  AttentionPart parts[2];
+};
+
+struct AttentionKernels {
+  int tile_queries;
+  int panel_keys;
+  int lanes;
+  int64_t (*forward_scratch)(int64_t D, int64_t keys);   // floats
+  int64_t (*backward_scratch)(int64_t D, int64_t keys);  // floats
+  // out [queries, D] (ld_out), lse (queries) or null
+  void (*forward)(const AttentionTile& tile, float* out, int64_t ld_out, float* lse,
+                  float* scratch);
+  // dq [queries, D] (ld_dq) is overwritten; dout, out [queries, D]
+  void (*backward)(const AttentionTile& tile, float* dq, int64_t ld_dq, const float* dout,
+                   int64_t ld_dout, const float* out, int64_t ld_out, const float* lse,
+                   float* scratch);
+};
+
 struct Kernels {
   GemmKernels gemm;
+  AttentionKernels attention;
 };
 
 const Kernels& kernels();  // for isa()

@@ -24,6 +24,9 @@ namespace {
 
 using Vec = __m512;
 constexpr int kLanes = 16, kTileRows = 12;
+// Some unmasked forms make GCC 12 warn of uninitialised values in its own header; the same with
+// every lane chosen does not.
+constexpr __mmask16 kAllLanes = 0xFFFF;
 
 inline Vec zero() { return _mm512_setzero_ps(); }
 inline Vec broadcast(float x) { return _mm512_set1_ps(x); }
@@ -41,16 +44,16 @@ inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }  // a · b + c
-inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
-inline Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
-inline Vec round(Vec a) { return _mm512_roundscale_ps(a, 8); }
+inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(kAllLanes, a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_maskz_min_ps(kAllLanes, a, b); }
+inline Vec sqrt(Vec a) { return _mm512_maskz_sqrt_ps(kAllLanes, a); }
+inline Vec round(Vec a) { return _mm512_maskz_roundscale_ps(kAllLanes, a, 8); }
 // a where x ≥ bound, else 0
 inline Vec zero_below(Vec x, Vec bound, Vec a) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), a);
 }
 // a · 2ⁿ, n integral, −127 < n < 128
-inline Vec scale_by_power(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
+inline Vec scale_by_power(Vec a, Vec n) { return _mm512_maskz_scalef_ps(kAllLanes, a, n); }
 
 #elif defined(__AVX2__)
 
