@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { saveTextAtomically } from "@lib/corpus/jsonl.ts";
+import { saveRecords } from "@lib/corpus/jsonl.ts";
+import { saveJson, writeFileAtomic } from "@lib/files.ts";
 import { generateCorpus, toCsv } from "./corpus.ts";
 import { loadSources } from "./topics.ts";
 
@@ -77,14 +78,9 @@ async function main(args: readonly string[]): Promise<void> {
     options.seed,
   );
   const csv = toCsv(rows);
-  await saveTextAtomically(options.out, csv);
-  if (options.levels !== undefined) {
-    const lines = facts.map((fact) => JSON.stringify(fact) + "\n").join("");
-    await saveTextAtomically(options.levels, lines);
-  }
-  if (options.manifest !== undefined) {
-    await saveTextAtomically(options.manifest, JSON.stringify(manifest, null, 2) + "\n");
-  }
+  await writeFileAtomic(options.out, csv);
+  if (options.levels !== undefined) await saveRecords(options.levels, facts);
+  if (options.manifest !== undefined) await saveJson(options.manifest, manifest);
   const megabytes = (new TextEncoder().encode(csv).length / 1e6).toFixed(2);
   console.log(
     `${options.out}: ${rows.length} rows, ${megabytes} MB, ${manifest.topics} topics, ` +

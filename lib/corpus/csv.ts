@@ -8,6 +8,7 @@ import { parse } from "@std/csv";
 import { decodeUtf8 } from "./encoding.ts";
 import { CorpusError } from "./errors.ts";
 import { type Field, type Header, resolveHeader } from "./header.ts";
+import { findStrayQuote } from "./stray_quote.ts";
 
 /** One data row as it stands in the file. `row` counts data rows from 1 (the header is not one). */
 export interface CorpusRow {
@@ -43,25 +44,16 @@ export interface ParseCorpusOptions {
   readonly lazyQuotes?: boolean;
 }
 
-/** Data row that starts at a given line (both counted from 1), for error messages. */
-function rowAtLine(text: string, line: number): number {
-  let end = 0;
-  for (let k = 1; k < line; k++) end = text.indexOf("\n", end) + 1;
-  return Math.max(0, parse(text.slice(0, end), { lazyQuotes: true }).length - 1) + 1;
-}
-
 function parseTable(text: string, source: string, lazyQuotes: boolean): string[][] {
   try {
     return parse(text, { lazyQuotes });
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    const start = Number(/Syntax error on line (\d+)/.exec(message)?.[1] ?? 1);
-    const at = /parse error on line (\d+), column (\d+)/.exec(message);
+    const at = findStrayQuote(text);
+    if (at === undefined) throw cause;
     throw new CorpusError(
-      `Cannot read ${source}: expected CSV with quoted fields closed, found a stray quote (") in ` +
-        `data row ${rowAtLine(text, start)}, which starts at line ${start}` +
-        (at === null ? "" : ` (noticed at line ${at[1]}, column ${at[2]})`) +
-        `. Put the field in quotes and double every quote inside it (""), or read the file with ` +
+      `Cannot read ${source}: expected every quoted field closed and every quote inside one doubled, ` +
+        `found a stray quote (") in data row ${at.row}, line ${at.line}, column ${at.column}. ` +
+        `Put the field in quotes and double each quote inside it (""), or read the file with ` +
         `lazyQuotes to keep stray quotes as text.`,
       { cause },
     );

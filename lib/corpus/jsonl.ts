@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { writeFileAtomic } from "@lib/files.ts";
 import { decodeUtf8 } from "./encoding.ts";
 import { CorpusError } from "./errors.ts";
 
@@ -14,30 +15,14 @@ export interface LoadedRecords<T> {
   readonly warning?: string;
 }
 
-/** Write text to a temporary name beside the target and rename it: whole or not at all. */
-export async function saveTextAtomically(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  try {
-    await Deno.writeTextFile(temporary, text);
-    await Deno.rename(temporary, path);
-  } catch (cause) {
-    await Deno.remove(temporary).catch(() => {});
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new CorpusError(
-      `Cannot write ${path}: ${message}. Free disk space or check the folder's permissions, then ` +
-        `run this step again; what was there before is unchanged.`,
-      { cause },
-    );
-  }
-}
-
 /**
  * Write records as JSON Lines, atomically.
  *
- * @throws {CorpusError} when the disk is full or the folder cannot be written; an earlier file stays.
+ * @throws {FileWriteError} when the disk is full or the folder cannot be written; an earlier file
+ * stays.
  */
 export async function saveRecords(path: string, records: readonly unknown[]): Promise<void> {
-  await saveTextAtomically(path, records.map((record) => JSON.stringify(record) + "\n").join(""));
+  await writeFileAtomic(path, records.map((record) => JSON.stringify(record) + "\n").join(""));
 }
 
 function parseLine(line: string): unknown {

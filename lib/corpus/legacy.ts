@@ -30,7 +30,7 @@ export interface LegacyReport {
 
 /** Result of {@linkcode cleanLegacy}. */
 export interface LegacyResult {
-  /** The pairs; `question` is the whole user turn, topic and title included. */
+  /** The pairs, field by field; the original's user turn is `[topic] title question` of them. */
   readonly records: readonly CleanRecord[];
   /** Rows with a dropped turn. */
   readonly droppedRows: readonly number[];
@@ -65,9 +65,8 @@ export function cleanLegacy(rows: readonly CorpusRow[]): LegacyResult {
   const droppedRows: number[] = [];
   let keptTurns = 0;
   const records = rows.flatMap((row, i): CleanRecord[] => {
-    const question = legacyUserTurn(row);
     const answer = legacyNormalize(row.answer);
-    const kept = [question, answer].filter((turn) =>
+    const kept = [legacyUserTurn(row), answer].filter((turn) =>
       codePointLength(turn) > LEGACY_MAX_DROPPED_LENGTH
     ).length;
     keptTurns += kept;
@@ -75,8 +74,14 @@ export function cleanLegacy(rows: readonly CorpusRow[]): LegacyResult {
       droppedRows.push(row.row);
       return [];
     }
-    const { topic, title } = row;
-    return [{ row: row.row, run: runs[i]!, topic, title, question, answer }];
+    return [{
+      row: row.row,
+      run: runs[i]!,
+      topic: legacyNormalize(row.topic),
+      title: legacyNormalize(row.title),
+      question: legacyNormalize(row.question),
+      answer,
+    }];
   });
   return {
     records,

@@ -14,7 +14,8 @@ export const CleanRecord = z.strictObject({
   run: z.int().positive(),
   topic: z.string(),
   title: z.string(),
-  question: z.string().min(1),
+  /** Empty only in legacy mode, whose user turn is topic and title then. */
+  question: z.string(),
   answer: z.string().min(1),
 }).readonly();
 export type CleanRecord = z.infer<typeof CleanRecord>;
