@@ -2,7 +2,6 @@
 // absmax2 = max |absmax − offset|, code = the entry of the dynamic map nearest to
 // (absmax − offset) / absmax2, found as bitsandbytes finds it on a CPU: the quotient is rounded to
 // one of 65,536 evenly spaced points of [−1, 1] first.
-// absmax_dequantize: absmax = map[code] · absmax2 + offset, product and sum rounded apart.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -92,18 +91,6 @@ void ops::absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, co
       codes[i] = cpu::encode(x);
     }
   }
-}
-
-void ops::absmax_dequantize(float* absmax, const uint8_t* codes, const float* absmax2, float offset,
-                            int64_t count, Device& d) {
-  Weight w;
-  w.absmax_codes = codes;
-  w.absmax2 = absmax2;
-  w.absmax_offset = offset;
-  const float* const map = cpu::dynamic_map();
-  cpu::cpu_device(d).parallel_range(count, cpu::grain(1), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) absmax[i] = cpu::block_absmax(w, i, map);
-  });
 }
 
 }  // namespace qlora
