@@ -28,7 +28,7 @@ const MARGIN = { left: 64, right: 16, top: 40, bottom: 40 } as const;
 const MAX_POINTS = 600;
 
 /** Ticks at 1, 2 or 5 times a power of ten. */
-export function niceTicks(low: number, high: number, about = 5): readonly number[] {
+export function niceTicks(low: number, high: number, about = 6): readonly number[] {
   if (!(high > low)) return [low];
   const raw = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(raw));
