@@ -38,8 +38,8 @@ export const ABBREVIATIONS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a word (without its final full stop) is an abbreviation: a listed one, a single letter, or
- * initials such as "বি.এ", "কি.মি", "এম.বি.বি.এস" (groups of at most four code points).
+ * Whether a word (without its final full stop) is an abbreviation: a listed one or initials
+ * such as "বি.এ", "কি.মি", "এম.বি.বি.এস" (groups of at most four code points).
  *
  * @example
  * ```ts
@@ -50,6 +50,6 @@ export const ABBREVIATIONS: ReadonlySet<string> = new Set([
  */
 export function isAbbreviation(word: string): boolean {
   const plain = word.normalize("NFC");
-  if (ABBREVIATIONS.has(plain) || /^\p{L}$/u.test(plain)) return true;
+  if (ABBREVIATIONS.has(plain)) return true;
   return /^[\p{L}\p{M}]{1,4}(?:\.[\p{L}\p{M}]{1,4})+$/u.test(plain);
 }

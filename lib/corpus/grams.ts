@@ -72,7 +72,7 @@ class GramTable {
   }
 }
 
-/** Sorted copy without repetitions. */
+/** Sorted copy without repetitions; sorts its argument. */
 function distinct(numbers: Int32Array): Int32Array {
   numbers.sort();
   let length = 0;
@@ -101,10 +101,11 @@ export function gramSets(texts: readonly string[]): GramSets {
   const lengths = texts.map((text) => Math.max(GRAM_LENGTH, text.length));
   const letters = new Uint16Array(lengths.reduce((sum, length) => sum + length, 0));
   const table = new GramTable(letters);
+  const scratch = new Int32Array(lengths.reduce((most, length) => Math.max(most, length), 0));
   let start = 0;
   const sets = texts.map((text, i) => {
     for (let k = 0; k < text.length; k++) letters[start + k] = text.charCodeAt(k);
-    const grams = new Int32Array(lengths[i]! - GRAM_LENGTH + 1);
+    const grams = scratch.subarray(0, lengths[i]! - GRAM_LENGTH + 1);
     for (let k = 0; k < grams.length; k++) grams[k] = table.number(start + k);
     start += lengths[i]!;
     return distinct(grams);

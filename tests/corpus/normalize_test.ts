@@ -76,6 +76,7 @@ Deno.test("a full stop after a Bengali letter at a sentence's end becomes danda"
     ["see example.com. now", "see example.com. now"],
     ["হাত, পা. চোখ", "হাত, পা। চোখ"],
     ["কান্না পায়.", "কান্না পায়।"],
+    ["শুনে আমি থ. তারপর", "শুনে আমি থ। তারপর"],
   ];
   for (const [before, after] of cases) {
     same(n.fullStopToDanda(before.normalize("NFC")), after.normalize("NFC"));
