@@ -1,0 +1,153 @@
+/**
+ * `deno task test`: the whole gate. Formatting, lint, types of lib, tests and every notebook cell, doc
+ * examples, unit tests, native tests, and all notebooks at smoke size. Ends with one line of counts.
+ */
+import { buildNative } from "@lib/build/native.ts";
+import { runNativeTests } from "@lib/build/native_tests.ts";
+import { PROJECT_ROOT } from "@lib/experiment/run.ts";
+import { checkNotebooks, formatProblem } from "@lib/notebook/check_cells.ts";
+import { runNotebook } from "@lib/notebook/runner.ts";
+import { courseNotebooks } from "@lib/tasks/poc.ts";
+
+/** Outcome of one stage. */
+interface StageResult {
+  readonly passed: number;
+  readonly failed: number;
+  /** Shown when something failed. */
+  readonly output: string;
+}
+
+interface Stage {
+  readonly name: string;
+  run(): Promise<StageResult>;
+}
+
+/** Settings under which the notebooks run in seconds; everything else is as for a student. */
+const SMOKE_SETTINGS = [
+  "data.max_rows=320",
+  "training.max_steps=6",
+  "training.eval_samples=12",
+  "evaluation.samples=6",
+  "evaluation.bootstrap_draws=100",
+  "generation.max_new_tokens=24",
+];
+
+async function deno(args: readonly string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: PROJECT_ROOT,
+    env: { NO_COLOR: "1", ...env },
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const text = new TextDecoder();
+  return { ok: code === 0, output: `${text.decode(stdout)}${text.decode(stderr)}` };
+}
+
+/** A command that passes or fails as a whole. */
+function command(name: string, args: readonly string[]): Stage {
+  return {
+    name,
+    run: async () => {
+      const { ok, output } = await deno(args);
+      return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, output };
+    },
+  };
+}
+
+/** `deno test`, with its own counts. */
+function tests(name: string, args: readonly string[]): Stage {
+  return {
+    name,
+    run: async () => {
+      const { ok, output } = await deno(["test", "--allow-all", ...args]);
+      const counts = /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed/.exec(output);
+      const failed = Number(counts?.[2] ?? 0);
+      return {
+        passed: Number(counts?.[1] ?? 0),
+        failed: ok ? failed : Math.max(1, failed),
+        output,
+      };
+    },
+  };
+}
+
+async function notebookCells(): Promise<StageResult> {
+  const paths = (await courseNotebooks()).map((name) => `${PROJECT_ROOT}notebooks/${name}`);
+  const problems = await checkNotebooks(paths);
+  return {
+    passed: problems.length === 0 ? paths.length : 0,
+    failed: problems.length,
+    output: problems.map((problem) => formatProblem(problem)).join("\n"),
+  };
+}
+
+async function smoke(): Promise<StageResult> {
+  const outputs = `${PROJECT_ROOT}.build/smoke`;
+  await Deno.remove(outputs, { recursive: true }).catch(() => {});
+  let passed = 0;
+  try {
+    for (const name of await courseNotebooks()) {
+      await runNotebook(`${PROJECT_ROOT}notebooks/${name}`, {
+        output: `${outputs}/smoke/notebooks/${name}`,
+        parameters: { run: "smoke", profile: "tiny", settings: SMOKE_SETTINGS },
+        env: { QLORA_OUTPUTS: outputs },
+        onCell: () => {},
+        timeoutMs: 120_000,
+      });
+      passed++;
+    }
+    return { passed, failed: 0, output: "" };
+  } catch (error) {
+    return { passed, failed: 1, output: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function native(): Promise<StageResult> {
+  const { built, seconds } = await buildNative();
+  return { passed: 1, failed: 0, output: `${built} ${seconds}` };
+}
+
+const STAGES: readonly Stage[] = [
+  command("format", ["fmt", "--check"]),
+  command("lint", ["lint"]),
+  command("types", ["check", "lib", "tests", "data"]),
+  { name: "types and lint of notebook cells", run: notebookCells },
+  { name: "native build", run: native },
+  { name: "native tests", run: runNativeTests },
+  tests("doc examples", ["--doc", "--quiet", "lib"]),
+  tests("unit tests", ["tests"]),
+  { name: "notebooks at smoke size", run: smoke },
+];
+
+/** @returns whether everything passed */
+async function gate(stages: readonly Stage[]): Promise<boolean> {
+  let passed = 0;
+  let failed = 0;
+  for (const stage of stages) {
+    const begun = performance.now();
+    let result: StageResult;
+    try {
+      result = await stage.run();
+    } catch (error) {
+      const output = error instanceof Error ? error.stack ?? error.message : String(error);
+      result = { passed: 0, failed: 1, output };
+    }
+    passed += result.passed;
+    failed += result.failed;
+    const seconds = ((performance.now() - begun) / 1000).toFixed(1).padStart(6);
+    const counts = `${result.passed} passed, ${result.failed} failed`;
+    console.log(`${seconds} s  ${stage.name}: ${counts}`.trimEnd());
+    if (result.failed > 0) console.log(result.output);
+  }
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed === 0;
+}
+
+if (import.meta.main) {
+  const wanted = Deno.args.filter((a) => !a.startsWith("-"));
+  const stages = wanted.length === 0
+    ? STAGES
+    : STAGES.filter((s) => wanted.some((w) => s.name.includes(w)));
+  Deno.exit(await gate(stages) ? 0 : 1);
+}
