@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { check, CheckError, type CheckOptions, checkThat } from "./check.ts";
 export { display, type DisplayOptions, escapeHtml, html, json, markdown, svg } from "./display.ts";
 export type { Figure } from "./figure.ts";
 export { figureSvg } from "./figure_svg.ts";
