@@ -77,7 +77,10 @@ export function rowKey(row: ComposedRow): string {
   return matchKey(`${row.question}\n${row.answer}`);
 }
 
-/** All follow-up rows that can continue an opening, in random order. */
+/**
+ * All follow-up rows that can continue an opening, in random order. Each answer replies to the
+ * question at its own place in the list.
+ */
 export function followUpsOf(
   random: Random,
   { situation }: Place,
@@ -85,17 +88,15 @@ export function followUpsOf(
 ): ComposedRow[] {
   const variant = situation.variants[opening.variant ?? 0] ?? {};
   const { questions, answers } = situation.followUp;
-  const rows = questions.flatMap((question) =>
-    answers.map((answer): ComposedRow => ({
-      topic: opening.topic,
-      title: opening.title,
-      question: fill(question, variant),
-      answer: fill(answer, variant),
-      kind: "follow_up",
-      english: opening.english,
-      situation: situation.id,
-      ...(opening.variant === undefined ? {} : { variant: opening.variant }),
-    }))
-  );
+  const rows = questions.slice(0, answers.length).map((question, i): ComposedRow => ({
+    topic: opening.topic,
+    title: opening.title,
+    question: fill(question, variant),
+    answer: fill(answers[i]!, variant),
+    kind: "follow_up",
+    english: opening.english,
+    situation: situation.id,
+    ...(opening.variant === undefined ? {} : { variant: opening.variant }),
+  }));
   return shuffled(random, rows);
 }

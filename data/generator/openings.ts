@@ -60,32 +60,29 @@ function newOpening(random: Random, place: Place, said: Said): ComposedRow {
   return row;
 }
 
-/** Attach one or two new follow-up rows to openings, in random order, until there are enough. */
+/**
+ * Attach a new follow-up row to openings, in random order, until there are enough. One each: a
+ * situation's follow-ups are alternatives, and two of them need not follow each other.
+ */
 function attachFollowUps(
   random: Random,
   conversations: Conversation[],
   placeOf: ReadonlyMap<string, Place>,
   wanted: number,
   said: Said,
-): number {
+): void {
   let count = 0;
   for (const i of shuffled(random, [...conversations.keys()])) {
     if (count >= wanted) break;
     const [opening] = conversations[i]!;
     const place = placeOf.get(`${opening.english}/${opening.situation}`);
     if (place === undefined) continue;
-    const most = Math.min(random() < 0.25 ? 2 : 1, wanted - count);
-    const rows: ComposedRow[] = [];
-    for (const row of followUpsOf(random, place, opening)) {
-      const repeats = rows.some((r) => r.question === row.question || r.answer === row.answer);
-      if (rows.length === most || repeats || said.rows.has(rowKey(row))) continue;
-      rows.push(row);
-      remember(row, said);
-    }
-    conversations[i] = [opening, ...rows];
-    count += rows.length;
+    const row = followUpsOf(random, place, opening).find((r) => !said.rows.has(rowKey(r)));
+    if (row === undefined) continue;
+    remember(row, said);
+    conversations[i] = [opening, row];
+    count++;
   }
-  return count;
 }
 
 /** Replace rows that nearly repeat another: openings by new ones; follow-ups are left out. */

@@ -68,7 +68,8 @@ Deno.test("legacy cleaning gives the planned counts, and 38,233 rows would give 
 
 Deno.test("every corruption called reversible is undone by normalisation", () => {
   const random = seededRandom(1);
-  const texts = cleaned.records.slice(0, 600).flatMap(({ question, answer }) => [question, answer]);
+  const texts = cleaned.records.slice(0, 600).flatMap(({ question, answer }) => [question, answer])
+    .filter((text) => !text.includes("["));
   for (const [name, corrupt] of Object.entries(REVERSIBLE)) {
     let applied = 0;
     for (const text of texts) {
