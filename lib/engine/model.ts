@@ -237,7 +237,7 @@ export class Model implements AsyncDisposable {
     );
   }
 
-  /** Random weights made on the device in place of a checkpoint, for benchmarks. */
+  /** Random weights made on the device in place of a checkpoint; `finalize` follows as after one. */
   async loadRandom(seed: number, std = 0.02): Promise<void> {
     await this.call(
       () => this.library.symbols.qlora_model_load_random(this.handle, BigInt(seed), std),

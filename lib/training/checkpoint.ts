@@ -106,7 +106,8 @@ export async function restoreOptimizer(checkpoint: Checkpoint, trainer: Trainer)
 export async function setCheckpointsAside(parent: string, now: Date): Promise<string | null> {
   if (!await exists(parent)) return null;
   const stamp = now.toISOString().replace(/[-:.]/g, "").slice(0, 15);
-  const aside = `${parent}_before_${stamp}`;
+  let aside = `${parent}_before_${stamp}`;
+  for (let n = 2; await exists(aside); n++) aside = `${parent}_before_${stamp}_${n}`;
   await Deno.rename(parent, aside);
   return aside;
 }

@@ -120,10 +120,11 @@ function fitMicroBatch(
 
 function trainOptions(config: Config, maxTokens: number): TrainOptions {
   const { training } = config;
+  const maxSequences = Math.min(training.batch_size, maxTokens);
   return {
     maxTokens,
-    maxSequences: training.batch_size,
-    maxTargets: maxTokens + training.batch_size,
+    maxSequences,
+    maxTargets: maxTokens + maxSequences,
     recompute: training.gradient_checkpointing,
     beta1: training.beta1,
     beta2: training.beta2,
