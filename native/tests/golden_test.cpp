@@ -3,8 +3,8 @@
 // Tolerances: both sides compute in fp32, whose rounding is 6e-8; sums of up to a few hundred terms in
 // another order, through two layers, leave about 1e-6 of the largest value. 1e-5 leaves room for other
 // instruction sets. Ten optimiser steps amplify it: AdamW divides by √v, so that parameters whose
-// gradient is near zero move by a rounding error's sign; 1e-3 of the largest parameter there, 1e-4 for
-// losses. NF4 is compared bit for bit.
+// gradient is near zero move by a rounding error's sign; 1e-3 of the largest parameter or gradient norm
+// there, 1e-4 for losses. NF4 is compared bit for bit.
 #include <cmath>
 #include <cstring>
 
@@ -160,7 +160,7 @@ OP_TEST(golden_ten_steps) {
     }
     expect_within(fixture::difference(losses, c.tensor("losses").floats()), kLossTolerance,
                   c.name + " losses");
-    expect_within(fixture::difference(norms, c.tensor("grad_norms").floats()), kLossTolerance,
+    expect_within(fixture::difference(norms, c.tensor("grad_norms").floats()), kTrainedTolerance,
                   c.name + " gradient norms");
     for (const std::string& name : c.names("final.")) {
       const std::vector<float> want = c.tensor("final." + name).floats();
