@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cpu_device.h"
+#include "kernels.h"
 
 namespace qlora {
 
@@ -23,43 +24,75 @@ void ops::kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const in
   }
 }
 
+namespace {
+
+// Keys and values of one key head, one after another `width` apart.
+struct Span {
+  const act_t *k, *v;
+  int64_t count;
+};
+
+// scores [heads, ld], columns [0, span.count): q·k / √D for up to kDotRows heads.
+void span_scores(float* scores, int64_t ld, const act_t* q, int64_t heads, const Span& span,
+                 int64_t width, int64_t D, float scale) {
+  constexpr int64_t kStep = cpu::kDotRows;
+  float sums[kStep * kStep];
+  for (int64_t j = 0; j < span.count; j += kStep) {
+    const int64_t keys = std::min(kStep, span.count - j);
+    cpu::kernels().row.dots(sums, span.k + j * width, width, keys, q, D, heads, D);
+    for (int64_t h = 0; h < heads; ++h) {
+      for (int64_t i = 0; i < keys; ++i) scores[h * ld + j + i] = sums[i * kStep + h] * scale;
+    }
+  }
+}
+
+// out (D) = Σ p · v over both spans, p = scores / sum; more (D) is scratch.
+void weigh_values(act_t* out, const float* scores, const Span* spans, int64_t width, int64_t D,
+                  float share, float* more) {
+  const cpu::RowKernels& row = cpu::kernels().row;
+  row.weighted_sum(out, scores, spans[0].v, width, spans[0].count, D);
+  row.weighted_sum(more, scores + spans[0].count, spans[1].v, width, spans[1].count, D);
+  row.add(out, out, more, D);
+  row.scale(out, share, D);
+}
+
+}  // namespace
+
 void ops::attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
                            const KvCache& cache, const int32_t* slots, const int32_t* lengths,
                            int64_t prefix_length, int64_t rows, int64_t Q, Device& d) {
-  const int64_t G = cache.G, D = cache.D, width = G * D;
+  constexpr int64_t kHeads = cpu::kDotRows;  // taken together
+  const int64_t G = cache.G, D = cache.D, width = G * D, heads = Q / G;
   const float scale = 1.0f / std::sqrt(static_cast<float>(D));
   int64_t longest = 0;
   for (int64_t i = 0; i < rows; ++i) longest = std::max<int64_t>(longest, lengths[i]);
+  const int64_t ld_scores = prefix_length + longest;
   cpu::CpuDevice& device = cpu::cpu_device(d);
-  device.reserve_worker_scratch(size_t(prefix_length + longest) * sizeof(float));
-  device.parallel(rows * Q, [&](int64_t task, int worker) {
-    const int64_t i = task / Q, h = task % Q, g = h / (Q / G);
-    const int64_t base = slots[i] < 0 ? 0 : slots[i] * cache.slot_capacity;
-    const act_t* const slot_k = (slots[i] < 0 ? cache.prefix_k : cache.k) + base * width + g * D;
-    const act_t* const slot_v = (slots[i] < 0 ? cache.prefix_v : cache.v) + base * width + g * D;
-    const act_t* const q = qkv + i * ld + h * D;
+  device.reserve_worker_scratch(size_t(kHeads * ld_scores + D) * sizeof(float));
+  device.parallel(rows * G, [&](int64_t task, int worker) {
+    const int64_t i = task / G, g = task % G;
+    const int64_t base = slots[i] < 0 ? 0 : slots[i] * cache.slot_capacity * width;
+    const Span spans[2] = {
+        {prefix_length > 0 ? cache.prefix_k + g * D : nullptr,
+         prefix_length > 0 ? cache.prefix_v + g * D : nullptr, prefix_length},
+        {(slots[i] < 0 ? cache.prefix_k : cache.k) + base + g * D,
+         (slots[i] < 0 ? cache.prefix_v : cache.v) + base + g * D, lengths[i]}};
     const int64_t count = prefix_length + lengths[i];
     float* const scores = device.worker_scratch(worker);
-    float top = -INFINITY;
-    for (int64_t j = 0; j < count; ++j) {
-      const act_t* const k = j < prefix_length ? cache.prefix_k + j * width + g * D
-                                               : slot_k + (j - prefix_length) * width;
-      float sum = 0.0f;
-      for (int64_t c = 0; c < D; ++c) sum += q[c] * k[c];
-      scores[j] = sum * scale;
-      top = std::max(top, scores[j]);
+    float* const more = scores + kHeads * ld_scores;
+    for (int64_t h = 0; h < heads; h += kHeads) {
+      const int64_t taken = std::min(kHeads, heads - h);
+      const act_t* const q = qkv + i * ld + (g * heads + h) * D;
+      span_scores(scores, ld_scores, q, taken, spans[0], width, D, scale);
+      span_scores(scores + prefix_length, ld_scores, q, taken, spans[1], width, D, scale);
+      for (int64_t j = 0; j < taken; ++j) {
+        float* const of_head = scores + j * ld_scores;
+        float top = 0.0f;
+        const double sum = cpu::kernels().row.softmax_terms(of_head, of_head, count, &top);
+        weigh_values(out + i * ld_out + (g * heads + h + j) * D, of_head, spans, width, D,
+                     static_cast<float>(1.0 / sum), more);
+      }
     }
-    float sum = 0.0f;
-    act_t* const o = out + i * ld_out + h * D;
-    std::fill_n(o, D, 0.0f);
-    for (int64_t j = 0; j < count; ++j) {
-      const act_t* const v = j < prefix_length ? cache.prefix_v + j * width + g * D
-                                               : slot_v + (j - prefix_length) * width;
-      const float p = std::exp(scores[j] - top);
-      sum += p;
-      for (int64_t c = 0; c < D; ++c) o[c] += p * v[c];
-    }
-    for (int64_t c = 0; c < D; ++c) o[c] /= sum;
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "ops.h"
@@ -51,8 +52,8 @@ class CpuDevice final : public Device {
     pool_.run(tasks, body);
   }
 
-  // body(begin, end) over [0, count) in contiguous pieces of at least min_items: for loops whose
-  // items do not depend on one another.
+  // body(begin, end) or body(begin, end, worker) over [0, count) in contiguous pieces of at least
+  // min_items: for loops whose items do not depend on one another.
   template <class Body>
   void parallel_range(int64_t count, int64_t min_items, const Body& body) {
     if (min_items < 1) min_items = 1;
@@ -61,8 +62,14 @@ class CpuDevice final : public Device {
     if (pool_.size() == 1 || pieces < 1) pieces = count > 0 ? 1 : 0;
     if (pieces > most) pieces = most;
     if (pieces == 0) return;
-    pool_.run(pieces, [&](int64_t piece, int) {
-      body(count * piece / pieces, count * (piece + 1) / pieces);
+    pool_.run(pieces, [&](int64_t piece, int worker) {
+      const int64_t begin = count * piece / pieces, end = count * (piece + 1) / pieces;
+      if constexpr (std::is_invocable_v<Body, int64_t, int64_t, int>) {
+        body(begin, end, worker);
+      } else {
+        static_cast<void>(worker);
+        body(begin, end);
+      }
     });
   }
 

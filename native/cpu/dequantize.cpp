@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cpu_device.h"
+#include "kernels.h"
 #include "nf4.h"
 
 namespace qlora {
@@ -17,6 +18,7 @@ void read_weight_row(float* dst, const ops::Weight& w, int64_t row) {
     return;
   }
   const float* const map = dynamic_map();
+  const auto look_up_nibbles = kernels().row.look_up_nibbles;
   int64_t i = row * w.in;
   const int64_t end = i + w.in;
   while (i < end) {
@@ -26,10 +28,11 @@ void read_weight_row(float* dst, const ops::Weight& w, int64_t row) {
     float table[16];
     for (int code = 0; code < 16; ++code) table[code] = kNf4[code] * absmax;
     if (i % 2 != 0) *dst++ = table[w.packed[i++ / 2] & 15];
-    for (; i + 1 < stop; i += 2) {
-      const uint8_t pair = w.packed[i / 2];
-      *dst++ = table[pair >> 4];
-      *dst++ = table[pair & 15];
+    if (i + 1 < stop) {
+      const int64_t bytes = (stop - i) / 2;
+      look_up_nibbles(dst, w.packed + i / 2, bytes, table);
+      dst += 2 * bytes;
+      i += 2 * bytes;
     }
     if (i < stop) *dst++ = table[w.packed[i++ / 2] >> 4];
   }

@@ -2,23 +2,18 @@
 // Mask: eight 16-bit uniforms from philox(counter (column / 8, position, sequence key, step),
 // key (seed_lo ^ site · 0x9E3779B9, seed_hi)), low half of word 0 first; kept where
 // u16 ≥ round(p · 65536).
-#include <algorithm>
 #include <cmath>
 
 #include "cpu_device.h"
-#include "philox.h"
+#include "kernels.h"
 
 namespace qlora {
 namespace {
 
-struct Mask {
-  uint32_t k0, k1, step, threshold;
-  float scale;
-};
-
-Mask mask_of(const ops::DropoutSite& site) {
+// What all rows of one application share.
+cpu::DropoutRow mask_of(const ops::DropoutSite& site) {
   const double p = static_cast<double>(site.probability);
-  Mask mask;
+  cpu::DropoutRow mask{};
   mask.k0 = static_cast<uint32_t>(site.seed) ^ (site.site * 0x9E3779B9u);
   mask.k1 = static_cast<uint32_t>(site.seed >> 32);
   mask.step = site.step;
@@ -27,18 +22,18 @@ Mask mask_of(const ops::DropoutSite& site) {
   return mask;
 }
 
-// body(column, factor): factor is 0 or 1 / (1 − p).
-template <class Body>
-void for_row(const Mask& mask, uint32_t key, uint32_t position, int64_t C, const Body& body) {
-  for (int64_t column = 0; column < C; column += 8) {
-    const cpu::PhiloxWords words = cpu::philox(static_cast<uint32_t>(column / 8), position, key,
-                                               mask.step, mask.k0, mask.k1);
-    const int64_t size = std::min<int64_t>(8, C - column);
-    for (int64_t i = 0; i < size; ++i) {
-      const uint32_t uniform = (words.word[i / 2] >> (16 * (i % 2))) & 0xFFFFu;
-      body(column + i, uniform < mask.threshold ? 0.0f : mask.scale);
+void drop_rows(act_t* out, int64_t ld_out, const act_t* x, int64_t ldx, const int32_t* keys,
+               const int32_t* positions, int64_t T, int64_t C, const ops::DropoutSite& site,
+               bool add, Device& d) {
+  const cpu::DropoutRow mask = mask_of(site);
+  cpu::cpu_device(d).parallel_range(T, cpu::grain(2 * C), [&](int64_t begin, int64_t end) {
+    cpu::DropoutRow row = mask;
+    for (int64_t t = begin; t < end; ++t) {
+      row.sequence = static_cast<uint32_t>(keys[t]);
+      row.position = static_cast<uint32_t>(positions[t]);
+      cpu::kernels().row.dropout(out + t * ld_out, x + t * ldx, C, row, add);
     }
-  }
+  });
 }
 
 }  // namespace
@@ -46,29 +41,13 @@ void for_row(const Mask& mask, uint32_t key, uint32_t position, int64_t C, const
 void ops::dropout_forward(act_t* out, int64_t ld_out, const act_t* x, int64_t ldx,
                           const int32_t* keys, const int32_t* positions, int64_t T, int64_t C,
                           const DropoutSite& site, Device& d) {
-  const Mask mask = mask_of(site);
-  cpu::cpu_device(d).parallel_range(T, cpu::grain(C), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const act_t* const from = x + t * ldx;
-      act_t* const to = out + t * ld_out;
-      for_row(mask, static_cast<uint32_t>(keys[t]), static_cast<uint32_t>(positions[t]), C,
-              [&](int64_t c, float factor) { to[c] = from[c] * factor; });
-    }
-  });
+  drop_rows(out, ld_out, x, ldx, keys, positions, T, C, site, false, d);
 }
 
 void ops::dropout_backward(act_t* dx, int64_t ldx, const act_t* dout, int64_t ld_out,
                            const int32_t* keys, const int32_t* positions, int64_t T, int64_t C,
                            const DropoutSite& site, Device& d) {
-  const Mask mask = mask_of(site);
-  cpu::cpu_device(d).parallel_range(T, cpu::grain(C), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const act_t* const from = dout + t * ld_out;
-      act_t* const to = dx + t * ldx;
-      for_row(mask, static_cast<uint32_t>(keys[t]), static_cast<uint32_t>(positions[t]), C,
-              [&](int64_t c, float factor) { to[c] += from[c] * factor; });
-    }
-  });
+  drop_rows(dx, ldx, dout, ld_out, keys, positions, T, C, site, true, d);
 }
 
 }  // namespace qlora

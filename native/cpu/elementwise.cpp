@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "cpu_device.h"
+#include "kernels.h"
 
 namespace qlora {
 
@@ -34,7 +35,7 @@ void ops::bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64
   cpu::cpu_device(d).parallel_range(T, cpu::grain(C), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       act_t* const row = y + t * ld;
-      for (int64_t c = 0; c < C; ++c) row[c] += bias[c];
+      cpu::kernels().row.add(row, row, bias, C);
     }
   });
 }
@@ -59,16 +60,15 @@ void ops::scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, in
   const int64_t least = std::max<int64_t>(cpu::grain(n), 64);
   cpu::cpu_device(d).parallel_range(H, least, [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < n; ++i) {
-      act_t* const to = dx + rows[i] * H;
-      const act_t* const from = dout + i * H;
-      for (int64_t c = begin; c < end; ++c) to[c] += from[c];
+      act_t* const to = dx + rows[i] * H + begin;
+      cpu::kernels().row.add(to, to, dout + i * H + begin, end - begin);
     }
   });
 }
 
 void ops::accumulate(float* dst, const float* src, int64_t count, Device& d) {
   cpu::cpu_device(d).parallel_range(count, cpu::grain(1), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) dst[i] += src[i];
+    cpu::kernels().row.add(dst + begin, dst + begin, src + begin, end - begin);
   });
 }
 

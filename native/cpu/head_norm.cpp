@@ -2,9 +2,8 @@
 //   forward:  rstd = 1 / √(mean(x²) + eps),  y = x · rstd · weight
 //   backward: x̂ = y / weight,  dx = rstd · (dy · weight − x̂ · mean(dy · y))
 // x itself is gone, so x̂ comes from y; where a weight is exactly 0, x̂ counts as 0.
-#include <cmath>
-
 #include "cpu_device.h"
+#include "kernels.h"
 
 namespace qlora {
 
@@ -14,11 +13,8 @@ void ops::head_norm_forward(act_t* qkv, int64_t ld, float* rstd, const float* we
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t head = 0; head < count; ++head) {
         act_t* const x = qkv + t * ld + (first + head) * D;
-        float squares = 0.0f;
-        for (int64_t c = 0; c < D; ++c) squares += x[c] * x[c];
-        const float scale = 1.0f / std::sqrt(squares / static_cast<float>(D) + eps);
+        const float scale = cpu::kernels().row.norm(x, x, weight, D, eps);
         if (rstd != nullptr) rstd[t * count + head] = scale;
-        for (int64_t c = 0; c < D; ++c) x[c] = x[c] * scale * weight[c];
       }
     }
   });

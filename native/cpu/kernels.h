@@ -68,8 +68,54 @@ struct AttentionKernels {
                    float* scratch);
 };
 
+// Loops over one row of n numbers.
+struct DropoutRow {
+  uint32_t k0, k1;                   // Philox key
+  uint32_t position, sequence, step; // Philox counter behind column / 8
+  uint32_t threshold;                // a 16-bit uniform below it drops
+  float scale;                       // 1 / (1 − p)
+};
+
+struct AdamWFactors {
+  float decay, mix1, keep2, mix2, step_size, root2, epsilon, grad_scale;
+};
+
+constexpr int kDotRows = 4;
+
+struct RowKernels {
+  void (*add)(float* out, const float* a, const float* b, int64_t n);
+  // sums [kDotRows, kDotRows]: sums[i][j] = w[i]·x[j], w_rows and x_rows ≤ kDotRows. The bits of one
+  // sum do not depend on the others.
+  void (*dots)(float* sums, const float* w, int64_t ldw, int64_t w_rows, const float* x,
+               int64_t ldx, int64_t x_rows, int64_t n);
+  // out (n) = Σ weights[i] · rows[i], i < count
+  void (*weighted_sum)(float* out, const float* weights, const float* rows, int64_t ld,
+                       int64_t count, int64_t n);
+  // x ← e^(x − max x); returns Σ and, in *top, max x.
+  double (*softmax_terms)(float* out, const float* x, int64_t n, float* top);
+  void (*scale)(float* x, float factor, int64_t n);
+  // out = x · rstd · weight; returns rstd. out may be x.
+  float (*norm)(float* out, const float* x, const float* weight, int64_t n, float eps);
+  // dx += rstd · (g − x · rstd² · mean(g · x)), g = dout · weight
+  void (*norm_backward)(float* dx, const float* dout, const float* x, const float* weight,
+                        float rstd, int64_t n);
+  // Turns (x[i], y[i]) by the angle whose cosine is c[i] and sine sign · s[i].
+  void (*rotate)(float* x, float* y, const float* c, const float* s, float sign, int64_t n);
+  // out = silu(gate) · up
+  void (*swiglu)(float* out, const float* gate, const float* up, int64_t n);
+  // gate, up ← their gradients
+  void (*swiglu_backward)(float* gate, float* up, const float* dout, int64_t n);
+  // out = mask · x · scale, or += with add
+  void (*dropout)(float* out, const float* x, int64_t n, const DropoutRow& row, bool add);
+  void (*adamw)(float* param, float* m, float* v, const float* grad, int64_t n,
+                const AdamWFactors& factors);
+  // dst (2 · bytes) = table[nibble], high nibble first; table (16)
+  void (*look_up_nibbles)(float* dst, const uint8_t* packed, int64_t bytes, const float* table);
+};
+
 struct Kernels {
   GemmKernels gemm;
+  RowKernels row;
   AttentionKernels attention;
 };
 

@@ -4,12 +4,13 @@
 #include "attention_kernels.h"
 #include "gemm_kernels.h"
 #include "kernels.h"
+#include "row_kernels.h"
 
 namespace qlora {
 namespace cpu {
 namespace {
 
-constexpr Kernels kKernels = {kGemmKernels, kAttentionKernels};
+constexpr Kernels kKernels = {kGemmKernels, kRowKernels, kAttentionKernels};
 
 }  // namespace
 }  // namespace cpu

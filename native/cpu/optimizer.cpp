@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cpu_device.h"
+#include "kernels.h"
 
 namespace qlora {
 namespace {
@@ -44,23 +45,17 @@ void ops::adamw(float* param, float* m, float* v, const float* grad, int64_t cou
   const double t = static_cast<double>(options.step);
   const double correction1 = 1.0 - std::pow(options.beta1, t);
   const double correction2 = 1.0 - std::pow(options.beta2, t);
-  const float decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
-  const float mix1 = static_cast<float>(1.0 - options.beta1);
-  const float keep2 = static_cast<float>(options.beta2);
-  const float mix2 = static_cast<float>(1.0 - options.beta2);
-  const float step_size = static_cast<float>(options.learning_rate / correction1);
-  const float root2 = static_cast<float>(std::sqrt(correction2));
-  const float epsilon = static_cast<float>(options.epsilon);
-  const float grad_scale = options.grad_scale;
+  cpu::AdamWFactors x;
+  x.decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
+  x.mix1 = static_cast<float>(1.0 - options.beta1);
+  x.keep2 = static_cast<float>(options.beta2);
+  x.mix2 = static_cast<float>(1.0 - options.beta2);
+  x.step_size = static_cast<float>(options.learning_rate / correction1);
+  x.root2 = static_cast<float>(std::sqrt(correction2));
+  x.epsilon = static_cast<float>(options.epsilon);
+  x.grad_scale = options.grad_scale;
   cpu::cpu_device(d).parallel_range(count, cpu::grain(8), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float g = grad_scale * grad[i];
-      const float mean = m[i] + mix1 * (g - m[i]);
-      const float square = keep2 * v[i] + mix2 * g * g;
-      m[i] = mean;
-      v[i] = square;
-      param[i] = param[i] * decay - step_size * mean / (std::sqrt(square) / root2 + epsilon);
-    }
+    cpu::kernels().row.adamw(param + begin, m + begin, v + begin, grad + begin, end - begin, x);
   });
 }
 

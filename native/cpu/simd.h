@@ -186,13 +186,26 @@ inline Vec scale_by_power(Vec a, Vec n) { return std::ldexp(a, static_cast<int>(
 
 #endif
 
+// Σ of the lanes, halves added first: the same order for every form.
 inline float sum_lanes(Vec v) {
+#if defined(__AVX512F__)
+  const __m256 halves = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xFF, v, 0),
+                                      _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+#elif defined(__AVX2__)
+  const __m256 halves = v;
+#endif
+#if defined(__AVX512F__) || defined(__AVX2__)
+  __m128 sum = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+  return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+#else
   float lanes[kLanes];
   store(lanes, v);
   for (int width = kLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
   return lanes[0];
+#endif
 }
 
 inline float max_lanes(Vec v) {
@@ -218,6 +231,41 @@ inline Vec exp(Vec x) {
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = add(fma(p, mul(r, r), r), broadcast(1.0f));
   return zero_below(x, least, scale_by_power(p, n));
+}
+
+// dst (2 · bytes) = table[nibble], high nibble first; table has 16 entries.
+inline void look_up_nibbles(float* dst, const uint8_t* packed, int64_t bytes, const float* table) {
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  const __m512 entries = _mm512_loadu_ps(table);
+  const __m128i low_bits = _mm_set1_epi8(15);
+  for (; i + 8 <= bytes; i += 8) {
+    const __m128i pairs = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(packed + i));
+    const __m128i high = _mm_and_si128(_mm_srli_epi16(pairs, 4), low_bits);
+    const __m128i nibbles = _mm_unpacklo_epi8(high, _mm_and_si128(pairs, low_bits));
+    const __m512i index = _mm512_maskz_cvtepu8_epi32(kAllLanes, nibbles);
+    _mm512_storeu_ps(dst + 2 * i, _mm512_maskz_permutexvar_ps(kAllLanes, index, entries));
+  }
+#elif defined(__AVX2__)
+  const __m256 lower = _mm256_loadu_ps(table), upper = _mm256_loadu_ps(table + 8);
+  const __m128i low_bits = _mm_set1_epi8(15);
+  for (; i + 4 <= bytes; i += 4) {
+    int32_t four;
+    std::memcpy(&four, packed + i, sizeof(four));
+    const __m128i pairs = _mm_cvtsi32_si128(four);
+    const __m128i high = _mm_and_si128(_mm_srli_epi16(pairs, 4), low_bits);
+    const __m128i nibbles = _mm_unpacklo_epi8(high, _mm_and_si128(pairs, low_bits));
+    const __m256i index = _mm256_cvtepu8_epi32(nibbles);
+    const __m256 in_upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+    _mm256_storeu_ps(dst + 2 * i, _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, index),
+                                                   _mm256_permutevar8x32_ps(upper, index),
+                                                   in_upper));
+  }
+#endif
+  for (; i < bytes; ++i) {
+    dst[2 * i] = table[packed[i] >> 4];
+    dst[2 * i + 1] = table[packed[i] & 15];
+  }
 }
 
 }  // namespace
