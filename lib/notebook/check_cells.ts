@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";
 import { type CellProblem, joinCells, type NotebookModule } from "./cells.ts";
-import { loadNotebook } from "./notebook_file.ts";
+import { cellTags, loadNotebook, type Notebook } from "./notebook_file.ts";
 import { findRoot } from "./setup.ts";
 
 /** Options of {@linkcode checkNotebooks}. */
@@ -23,6 +23,8 @@ interface WrittenModule {
   readonly notebook: string;
   readonly file: string;
   readonly module: NotebookModule;
+  /** Number of the cell tagged `parameters` among the code cells; 0 without one. */
+  readonly parametersCell: number;
 }
 
 /** A diagnostic of Deno's before it is traced to its cell. */
@@ -136,6 +138,18 @@ function trace(diagnostic: Diagnostic, modules: readonly WrittenModule[]): CellP
   };
 }
 
+function parametersCell(notebook: Notebook): number {
+  const code = notebook.cells.filter(({ cell_type }) => cell_type === "code");
+  return code.findIndex((cell) => cellTags(cell).includes("parameters")) + 1;
+}
+
+/** The runner assigns what the parameters cell declares with `let`. */
+function isParameter(problem: CellProblem, modules: readonly WrittenModule[]): boolean {
+  const written = modules.find(({ notebook }) => notebook === problem.notebook);
+  return problem.code === "prefer-const" && problem.cell > 0 &&
+    problem.cell === written?.parametersCell;
+}
+
 /**
  * Checks the code cells of notebooks: syntax, what the kernel refuses, types, lint.
  *
@@ -152,15 +166,17 @@ export async function checkNotebooks(
   try {
     const modules: WrittenModule[] = [];
     for (const [at, notebook] of paths.entries()) {
-      const module = await joinCells(await loadNotebook(notebook), notebook);
+      const loaded = await loadNotebook(notebook);
+      const module = await joinCells(loaded, notebook);
       const file = join(folder, `notebook_${at}.ts`);
       await Deno.writeTextFile(file, module.source);
-      modules.push({ notebook, file, module });
+      modules.push({ notebook, file, module, parametersCell: parametersCell(loaded) });
     }
     const files = modules.map(({ file }) => file);
     const types = await checkTypes(files, root);
     const lints = options.lint === false ? [] : await lintAll(files, root);
-    const traced = [...types, ...lints].map((diagnostic) => trace(diagnostic, modules));
+    const traced = [...types, ...lints].map((diagnostic) => trace(diagnostic, modules))
+      .filter((problem) => !isParameter(problem, modules));
     const all = [...modules.flatMap(({ module }) => module.problems), ...traced];
     const order = (problem: CellProblem) => paths.indexOf(problem.notebook);
     return all.toSorted((a, b) => order(a) - order(b) || a.cell - b.cell || a.line - b.line);

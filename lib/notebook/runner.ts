@@ -36,7 +36,7 @@ export interface CellEvent {
 
 /** Options of {@linkcode runNotebook}. */
 export interface RunNotebookOptions {
-  /** Where the executed notebook goes. @default the notebook itself */
+  /** Where the executed notebook goes; its folder is made. @default the notebook itself */
   readonly output?: string;
   /** Values for names declared in the cell tagged `parameters`. */
   readonly parameters?: Readonly<Record<string, ParameterValue>>;
@@ -205,6 +205,7 @@ export async function runNotebook(
   options.signal?.throwIfAborted();
   const output = options.output ?? path;
   const notebook = injectParameters(structuredClone(await loadNotebook(path)), parameters);
+  await Deno.mkdir(dirname(output), { recursive: true });
   Object.assign(notebook.metadata, { ...DENO_METADATA, ...notebook.metadata });
   const code = notebook.cells.filter(isCode);
   for (const cell of code) Object.assign(cell, { outputs: [], execution_count: null });

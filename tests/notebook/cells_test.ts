@@ -80,6 +80,17 @@ Deno.test("a module that is not there is told by its cell", async () => {
   });
 });
 
+Deno.test("what the runner assigns may be declared with let, only there", async () => {
+  await inProjectFolder(async (folder) => {
+    const path = await writeNotebook(folder, [
+      { source: 'let run = "default";', tags: ["parameters"] },
+      "let other = run;\nother",
+    ]);
+    const problems = await checkNotebooks([path], { root: ROOT });
+    assertEquals(problems.map(({ cell, code }) => [cell, code]), [[2, "prefer-const"]]);
+  });
+});
+
 Deno.test("the notebooks of the course have no problem", async () => {
   const folder = join(ROOT, "notebooks");
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
