@@ -87,8 +87,7 @@ void ops::absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, co
     }
     absmax2[begin / cpu::kAbsmaxBlock] = largest;
     for (int64_t i = begin; i < end; ++i) {
-      const float x = largest > 0.0f ? (absmax[i] - offset) / largest : 0.0f;
-      codes[i] = cpu::encode(x);
+      codes[i] = cpu::encode((absmax[i] - offset) / largest);  // 0 / 0 takes code 0
     }
   }
 }
