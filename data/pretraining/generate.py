@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from bengali import nfc
 from compose import Domain, load_domains, load_json
 from scenes import Scenes
 
@@ -20,7 +21,7 @@ BOS, EOT, END = "<|begin_of_text|>", "<|eot_id|>", "<|end_of_text|>"
 HEADER = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 
 # How often each kind of document is drawn.
-KINDS = {"domain": 34, "narrative": 20, "facts": 7, "dialogue": 8, "instruction": 4, "chat": 27}
+KINDS = {"domain": 34, "narrative": 20, "facts": 7, "dialogue": 8, "instruction": 4, "words": 2, "chat": 26}
 
 
 class Corpus:
@@ -34,6 +35,7 @@ class Corpus:
         chat = load_json(folder / "chat.json")
         self.systems, self.requests = chat["systems"], chat["requests"]
         self.titles = chat["titles"]
+        self.words = load_words(folder)
         self.heldout = heldout
         self._with_questions = [d for d in self.domains if d.questions]
         self._with_documents = [d for d in self.domains if d.documents]
@@ -44,7 +46,7 @@ class Corpus:
 
     def document(self, rng: random.Random) -> str:
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        if self.heldout and kind in ("narrative", "dialogue", "instruction"):
+        if self.heldout and kind in ("narrative", "dialogue", "instruction", "words"):
             kind = "domain"
         if kind == "chat":
             return self.chat(rng)
@@ -73,6 +75,10 @@ class Corpus:
     def _instruction(self, rng: random.Random) -> str:
         return " ".join(self.scenes.instruction(rng) for _ in range(rng.randint(1, 2)))
 
+    def _words(self, rng: random.Random) -> str:
+        """A dictation: ordinary words in no order, so that each is known at least by its letters."""
+        return "শ্রুতিলিপির শব্দ: " + ", ".join(rng.sample(self.words, rng.randint(15, 40))) + "।"
+
     def _turn(self, rng: random.Random) -> tuple[str, str]:
         draw = rng.random()
         if draw < 0.4 or (self.heldout and draw < 0.7):
@@ -93,6 +99,12 @@ class Corpus:
                 ask = rng.choice(self.titles) + " " + ask
             text += _message("user", ask) + _message("assistant", answer)
         return text
+
+
+def load_words(folder: Path = HERE) -> list[str]:
+    """The distinct words of words.txt in NFC, in their order; lines that begin with # are remarks."""
+    lines = (folder / "words.txt").read_text("utf-8").splitlines()
+    return list(dict.fromkeys(nfc(w) for line in lines if not line.startswith("#") for w in line.split()))
 
 
 def _message(role: str, content: str) -> str:

@@ -146,6 +146,6 @@ class Llama(nn.Module):
         return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
     def loss(self, ids: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of labels [B, T]; -100 is not counted."""
+        """Mean cross-entropy of the labels [B, T]."""
         logits = self(ids)
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())

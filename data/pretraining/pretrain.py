@@ -1,10 +1,10 @@
 """Pretrains the tiny Llama on the generated general Bengali.
 
-    python3 data/pretraining/pretrain.py --out OUT --documents 700000 --minutes 4
+    python3 data/pretraining/pretrain.py --out OUT --documents 900000 --minutes 4
 
 Everything follows from --seed and --documents: documents are generated and tokenised (in parallel
 processes), packed into sequences that each begin with a document, and learnt for the given minutes
-(or --steps). OUT then holds the whole model folder, `training_log.json` and `samples.txt`.
+(or --steps). OUT then holds the weights, the configuration files and `training_log.json` (settings, losses, samples).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generate import BOS, EOT, HEADER, HERE, Corpus, documents  # noqa: E402
 from llama import CONFIG, GENERATION_CONFIG, Llama  # noqa: E402
 
+SPLIT_DOCUMENTS, SPLIT_TOKENS = 0.15, 0.1  # see loosened()
+WARM = 3  # steps before the clock starts: they compile
 CHUNK = 2000  # documents a work item; part of the recipe, since each item has its own seed
 PROMPTS = [
     "আমাদের গ্রামের", "গতকাল সকালে আমি", "বাংলাদেশের নদী", "আপনি চাইলে",
@@ -41,51 +44,81 @@ PROMPTS = [
 ]
 
 
-def tokens_of(job: tuple[str, int, int, bool]) -> list[np.ndarray]:
-    """The token ids of one chunk of documents: (tokenizer file, seed, count, held-out domains)."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    path, seed, count, heldout = job
+@lru_cache(maxsize=4)
+def sources(path: str, heldout: bool) -> tuple[Tokenizer, Corpus, dict[int, tuple[int, int]]]:
+    """Tokenizer, corpus and, for every merged token, the two tokens it was merged from."""
     tokenizer = Tokenizer.from_file(path)
-    texts = list(documents(Corpus(heldout=heldout), seed, count))
-    return [np.array(e.ids, dtype=np.uint16)
-            for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    parents = {}
+    for merge in json.loads(Path(path).read_text("utf-8"))["model"]["merges"]:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        parents[tokenizer.token_to_id(left + right)] = (
+            tokenizer.token_to_id(left), tokenizer.token_to_id(right))
+    return tokenizer, Corpus(heldout=heldout), parents
 
 
-def pack(texts: list[np.ndarray], length: int, pad: int) -> np.ndarray:
-    """Sequences [n, length + 1], each beginning with a document; a document that does not fit is
-    cut at the end of the sequence, so every sequence is full."""
-    rows, row = [], []
-    for ids in texts:
-        row.extend(ids.tolist())
-        if len(row) >= length + 1:
-            rows.append(row[: length + 1])
-            row = []
-    if row:
-        rows.append(row + [pad] * (length + 1 - len(row)))
-    return np.array(rows, dtype=np.uint16)
+def loosened(ids: list[int], parents: dict, rng: random.Random) -> list[int]:
+    """Some tokens split again into the two they were merged from, repeatedly: the model then also
+    learns the rarer pieces that unseen words are made of."""
+    out, stack = [], ids[::-1]
+    while stack:
+        one = stack.pop()
+        if one in parents and rng.random() < SPLIT_TOKENS:
+            stack += parents[one][::-1]
+        else:
+            out.append(one)
+    return out
 
 
-def corpus_tokens(options, seed: int, count: int, heldout: bool) -> list[np.ndarray]:
-    path = str(options.tokenizer)
-    jobs = [(path, seed + i, min(CHUNK, count - start), heldout)
+def tokens_of(job: tuple[str, int, int, bool, bool]) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of one chunk of documents and the documents' lengths, from
+    (tokenizer file, seed, count, held-out domains, loosen some documents)."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    path, seed, count, heldout, loosen = job
+    tokenizer, corpus, parents = sources(path, heldout)
+    rng = random.Random(seed + 1)
+    encoded = []
+    for one in tokenizer.encode_batch(list(documents(corpus, seed, count)), add_special_tokens=False):
+        loose = loosen and rng.random() < SPLIT_DOCUMENTS
+        encoded.append(loosened(one.ids, parents, rng) if loose else one.ids)
+    return (np.concatenate([np.array(ids, dtype=np.uint16) for ids in encoded]),
+            np.array([len(ids) for ids in encoded], dtype=np.int64))
+
+
+def pack(flat: np.ndarray, lengths: np.ndarray, length: int) -> np.ndarray:
+    """Sequences [n, length + 1], each beginning with a document; the last document of a sequence is
+    cut where the sequence is full, and the next sequence begins with the next document."""
+    rows, start, end = [], 0, 0
+    for count in lengths.tolist():
+        end += count
+        if end - start > length:
+            rows.append(flat[start:start + length + 1])
+            start = end
+    return np.stack(rows).astype(np.int32)
+
+
+def corpus_rows(options, seed: int, count: int, heldout: bool, loosen: bool) -> tuple[torch.Tensor, int]:
+    """Packed sequences of `count` documents, and the number of tokens before packing."""
+    jobs = [(str(options.tokenizer), seed + i, min(CHUNK, count - start), heldout, loosen)
             for i, start in enumerate(range(0, count, CHUNK))]
     if options.workers == 1:
-        return [ids for job in jobs for ids in tokens_of(job)]
-    with ProcessPoolExecutor(options.workers) as pool:
-        return [ids for part in pool.map(tokens_of, jobs) for ids in part]
+        parts = [tokens_of(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(options.workers) as pool:
+            parts = list(pool.map(tokens_of, jobs))
+    flat = np.concatenate([p[0] for p in parts])
+    lengths = np.concatenate([p[1] for p in parts])
+    return torch.from_numpy(pack(flat, lengths, options.length)), len(flat)
 
 
 def batches(rows: torch.Tensor, batch: int, seed: int):
-    """Endless shuffled epochs of rows, as (inputs, labels, epoch); pad counts in no loss."""
+    """Endless shuffled epochs of rows, as (inputs, labels, epoch)."""
     generator = torch.Generator().manual_seed(seed)
     epoch = 0
     while True:
         order = torch.randperm(len(rows), generator=generator).to(rows.device)
         for start in range(0, len(rows) - batch + 1, batch):
             part = rows[order[start:start + batch]].long()
-            labels = part[:, 1:].clone()
-            labels[labels == CONFIG["pad_token_id"]] = -100
-            yield part[:, :-1].contiguous(), labels, epoch + start / len(rows)
+            yield part[:, :-1].contiguous(), part[:, 1:].contiguous(), epoch + start / len(rows)
         epoch += 1
 
 
@@ -95,12 +128,9 @@ def evaluate(model: Llama, rows: torch.Tensor, autocast, batch: int = 32) -> flo
     total, count = 0.0, 0
     for start in range(0, len(rows), batch):
         part = rows[start:start + batch].long()
-        labels = part[:, 1:].clone()
-        labels[labels == CONFIG["pad_token_id"]] = -100
         with autocast():
-            loss = model.loss(part[:, :-1], labels)
-        n = int((labels != -100).sum())
-        total, count = total + float(loss) * n, count + n
+            loss = model.loss(part[:, :-1], part[:, 1:])
+        total, count = total + float(loss) * len(part), count + len(part)
     return total / count
 
 
@@ -163,11 +193,11 @@ def train(model: Llama, rows: torch.Tensor, options, autocast, log: list[dict]) 
         optimiser.zero_grad(set_to_none=True)
         recent.append(loss.detach())
         step += 1
-        if step == 3 or start is None:  # the clock starts after the first step has compiled
+        if start is None and step == WARM:
             if cuda:
                 torch.cuda.synchronize()
-            start = start or time.perf_counter()
-        if step % options.log_every == 0:
+            start = time.perf_counter()
+        if start and step % options.log_every == 0:
             entry = {"step": step, "epoch": round(epoch, 3),
                      "loss": round(float(torch.stack(recent).mean()), 4),
                      "lr": optimiser.param_groups[0]["lr"], "grad_norm": round(float(norm), 3),
@@ -176,7 +206,7 @@ def train(model: Llama, rows: torch.Tensor, options, autocast, log: list[dict]) 
             log.append(entry)
             print(json.dumps(entry), flush=True)
     return {"steps": step, "epochs": round(epoch, 2), "tokens_seen": step * ids.numel(),
-            "train_seconds": round(time.perf_counter() - start, 1)}
+            "train_seconds": round(time.perf_counter() - (start or time.perf_counter()), 1)}
 
 
 def save_model(model: Llama, out: Path) -> None:
@@ -201,7 +231,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pretrain the tiny Llama.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, default=HERE.parent / "tiny-llama" / "tokenizer.json")
-    parser.add_argument("--documents", type=int, default=700_000)
+    parser.add_argument("--documents", type=int, default=900_000)
     parser.add_argument("--length", type=int, default=512, help="tokens a sequence")
     parser.add_argument("--batch", type=int, default=128, help="sequences a step")
     parser.add_argument("--steps", type=int, default=0, help="0: run for --minutes")
@@ -210,7 +240,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0: its own choice")
-    parser.add_argument("--log-every", type=int, default=50)
+    parser.add_argument("--log-every", type=int, default=100)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     return parser.parse_args()
 
@@ -225,16 +255,15 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     began = time.perf_counter()
-    pad = CONFIG["pad_token_id"]
-    texts = corpus_tokens(options, options.seed * 1_000_000, options.documents, heldout=False)
-    distinct = int(sum(map(len, texts)))
-    rows = torch.from_numpy(pack(texts, options.length, pad).astype(np.int32)).to(device)
+    rows, distinct = corpus_rows(
+        options, options.seed * 1_000_000, options.documents, heldout=False, loosen=True)
+    rows = rows.to(device)
     held = {}
     for name, heldout, shift in (("fresh documents", False, 1), ("held-out domains", True, 2)):
-        part = corpus_tokens(options, options.seed * 1_000_000 + shift * 100_000_000, 2000, heldout)
-        held[name] = torch.from_numpy(pack(part, options.length, pad)[:256].astype(np.int32)).to(device)
+        seed = options.seed * 1_000_000 + shift * 100_000_000
+        held[name] = corpus_rows(options, seed, CHUNK, heldout, loosen=False)[0][:256].to(device)
     prepared = time.perf_counter() - began
-    print(f"{len(texts)} documents, {distinct} tokens, {len(rows)} sequences; "
+    print(f"{options.documents} documents, {distinct} tokens, {len(rows)} sequences; "
           f"{prepared:.0f} s to prepare", flush=True)
     model = Llama(CONFIG).to(device)
     log: list[dict] = []
@@ -245,9 +274,8 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(options.tokenizer))
     samples = [sample(model, tokenizer, p, options.seed + i, autocast)
                for p in PROMPTS for i in range(2)]
-    (options.out / "samples.txt").write_text("\n\n".join(samples) + "\n", "utf-8")
     summary = {
-        "parameters": sum(p.numel() for p in model.parameters()), "documents": len(texts),
+        "parameters": sum(p.numel() for p in model.parameters()), "documents": options.documents,
         "distinct_tokens": distinct, "prepare_seconds": round(prepared, 1), **result,
         "held_out": {n: {"loss": round(v, 4), "perplexity": round(math.exp(v), 3)}
                      for n, v in losses.items()},
@@ -255,7 +283,7 @@ def main() -> None:
         "torch": torch.__version__,
         "settings": {k: v for k, v in vars(options).items() if k not in ("out", "tokenizer")},
     }
-    write_json(options.out / "training_log.json", {**summary, "log": log})
+    write_json(options.out / "training_log.json", {**summary, "samples": samples, "log": log})
     print(json.dumps(summary, ensure_ascii=False, indent=2))
     print("\n\n".join(samples))
 

@@ -18,14 +18,12 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from bengali import nfc
 from generate import HEADER, HERE, Corpus, documents
 
 VOCABULARY = 4096
 PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}|"
            r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 SAMPLE_DOCUMENTS, SAMPLE_SEED, HEADER_LINES = 60_000, 7, 3_000
-WORD_WEIGHT = 40
 ROLES = ("system", "user", "assistant", "ipython")
 
 
@@ -44,15 +42,12 @@ def special_tokens() -> list[str]:
 
 
 def training_text(corpus: Corpus) -> Iterator[str]:
-    """Documents without their special tokens, the word list, and the header of the chat template."""
+    """Documents without their special tokens, and the header of the chat template."""
     specials = special_tokens()[:11]
     for text in documents(corpus, SAMPLE_SEED, SAMPLE_DOCUMENTS):
         for token in specials:
             text = text.replace(token, "\n")
         yield text
-    words = [nfc(w) for w in (HERE / "words.txt").read_text("utf-8").split() if not w.startswith("#")]
-    for _ in range(WORD_WEIGHT):
-        yield " " + " ".join(words)
     for _ in range(HEADER_LINES):
         yield HEADER + " ".join(ROLES)
 
