@@ -77,6 +77,12 @@ export class NotebookRunError extends Error {
   }
 }
 
+/** How Deno's kernel reports, very rarely, that V8 lost the result of a cell that has run. */
+const LOST_VALUE = "expected struct EvaluateResponse";
+const LOST_VALUE_HINT =
+  "\nThis is a flaw of Deno's kernel on an overloaded machine, not of the cell: " +
+  "run the notebook again.";
+
 /** Milliseconds between the interrupt of a cell and the end of a kernel that ignores it. */
 const GRACE_MS = 2000;
 
@@ -166,7 +172,8 @@ async function runCell(
     if (reply.status === "ok" && !error) return { ok: true, text: "" };
     const trace = error?.traceback.join("\n") ?? "";
     const text = trace || error?.evalue || `the kernel answered "${reply.status}"`;
-    return { ok: false, text: text.replaceAll(ANSI, "") };
+    const hint = text.includes(LOST_VALUE) ? LOST_VALUE_HINT : "";
+    return { ok: false, text: text.replaceAll(ANSI, "") + hint };
   } catch (error) {
     return { ok: false, text: error instanceof Error ? error.message : String(error) };
   } finally {
