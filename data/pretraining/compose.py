@@ -119,6 +119,7 @@ class Domain:
         self.slots = {**common, **raw.get("slots", {})}
         self.where = where
         self.documents = [self._document(d) for d in raw.get("documents", [])]
+        self.about = {t: self._about(t, raw.get("documents", [])) for t in self.topics}
         self.questions = [
             {k: [self._parse(t) for t in q.get(k, [])] for k in ("ask", "answer", "more")}
             for q in raw.get("questions", [])
@@ -154,9 +155,22 @@ class Domain:
         parsed = {k: [self._parse(t) for t in raw.get(k, [])] for k in ("open", "body", "close")}
         return {**parsed, "length": raw.get("length", [3, 7]), "shuffle": raw.get("shuffle", False)}
 
-    def document(self, rng: random.Random) -> str:
-        """One document: an opening, some body sentences (in their written order), a close."""
-        plan = rng.choices(self.documents, [len(d["body"]) + 4 for d in self.documents])[0]
+    def _about(self, topic: str, raw: list[dict]) -> list[dict]:
+        """The documents that speak of a topic: those with most of its words (by their first four
+        letters, so that endings do not matter); all of them where none has any."""
+        stems = [word[:4].rstrip("-,") for word in topic.split()]
+        scores = []
+        for one in raw:
+            text = nfc(" ".join(one.get("open", []) + one["body"] + one.get("close", [])))
+            scores.append(sum(min(3, text.count(stem)) for stem in stems))
+        best = max(scores, default=0)
+        return [d for d, score in zip(self.documents, scores) if score == best]
+
+    def document(self, rng: random.Random, topic: str | None = None) -> str:
+        """One document: an opening, some body sentences (in their written order), a close; one that
+        speaks of the topic where a topic is given."""
+        plans = self.documents if topic is None else self.about[topic]
+        plan = rng.choices(plans, [len(d["body"]) + 4 for d in plans])[0]
         context = Context(rng, self.slots)
         chosen = list(range(len(plan["body"])))
         count = min(len(chosen), rng.randint(*plan["length"]))
@@ -167,7 +181,7 @@ class Domain:
         lines += [plan["body"][i] for i in chosen]
         if plan["close"] and rng.random() < 0.7:
             lines.append(rng.choice(plan["close"]))
-        return " ".join(context.fill(line) for line in lines)
+        return " ".join(context.fill(line) for line in lines).replace(" \n", "\n")
 
     def question(self, rng: random.Random) -> tuple[str, str]:
         """One question and its answer of one to four sentences."""

@@ -54,11 +54,12 @@ class Corpus:
 
     def _domain(self, rng: random.Random) -> str:
         domain = self.domain(rng)
+        if rng.random() < 0.2:
+            topic = rng.choice(domain.topics)
+            return topic + "\n\n" + domain.document(rng, topic)
         text = domain.document(rng)
         if rng.random() < 0.15:
             text += "\n\n" + domain.document(rng)
-        if rng.random() < 0.2 and domain.topics:
-            text = rng.choice(domain.topics) + "\n\n" + text
         return text
 
     def _narrative(self, rng: random.Random) -> str:
@@ -87,7 +88,7 @@ class Corpus:
             return self.scenes.conversation(rng)
         domain = self.domain(rng)
         topic = rng.choice(domain.topics)
-        return rng.choice(self.requests).replace("{topic}", topic), domain.document(rng)
+        return rng.choice(self.requests).replace("{topic}", topic), domain.document(rng, topic)
 
     def chat(self, rng: random.Random) -> str:
         """One conversation of one or two turns in the Llama-3.1 chat template."""
