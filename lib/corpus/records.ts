@@ -44,3 +44,13 @@ export const DroppedRow = z.strictObject({
   evidence: z.string().optional(),
 }).readonly();
 export type DroppedRow = z.infer<typeof DroppedRow>;
+
+/** The code under which legacy cleaning leaves out a row: one of its turns is too short. */
+export const LEGACY_DROP_REASON = "legacy_short_turn";
+
+/** A line of `dropped.jsonl`, whichever rules wrote it. */
+export const SavedDroppedRow = z.strictObject({
+  ...DroppedRow.unwrap().shape,
+  reason: z.enum([...DROP_REASON_CODES, LEGACY_DROP_REASON]),
+}).readonly();
+export type SavedDroppedRow = z.infer<typeof SavedDroppedRow>;

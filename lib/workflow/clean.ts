@@ -8,6 +8,7 @@ import {
   cleanStrict,
   type Corpus,
   findCorpus,
+  LEGACY_DROP_REASON,
   type LegacyReport,
   loadCorpus,
   saveRecords,
@@ -77,6 +78,6 @@ function legacy(corpus: Corpus) {
   const result = cleanLegacy(corpus.rows);
   const out = new Set(result.droppedRows);
   const dropped = corpus.rows.filter(({ row }) => out.has(row))
-    .map((row) => ({ ...row, reason: "legacy_short_turn" }));
+    .map((row) => ({ ...row, reason: LEGACY_DROP_REASON }));
   return { records: result.records, report: result.report, strict: null, dropped };
 }
