@@ -18,7 +18,7 @@ namespace cpu {
 namespace {
 
 constexpr int64_t kBlockK = 512;                  // of a panel that stays in the first cache
-constexpr int64_t kChunkRows = 96;                // rows of a packed together, per task
+constexpr int64_t kChunkPanels = 8;               // panels of a packed together, per task
 constexpr int64_t kNarrow = 48;                   // columns or rows that count as few
 constexpr int64_t kPackedBytes = int64_t{8} << 20;  // of packed b at a time
 constexpr int64_t kSweepColumns = 512;            // of packed b that stay in the second cache
@@ -82,33 +82,32 @@ void put_tile(const GemmKernels& kernel, const Product& x, int64_t row, int64_t 
 
 // ---- many rows: b packed ----------------------------------------------------------------------
 
-// Rows [row_begin, row_end) × columns [col_begin, col_end) of c. packed: b's panels of the columns
-// from `origin`, block by block, each block [panels][kc][tile_cols].
+// Panels [panel_begin, panel_end) of a's rows × columns [col_begin, col_end) of c. packed: b's
+// panels of the columns from `origin`, block by block, each block [panels][kc][tile_cols].
 void product_chunk(const GemmKernels& kernel, const Product& x, const Blocks& blocks,
-                   const float* packed, int64_t origin, int64_t packed_cols, int64_t row_begin,
-                   int64_t row_end, int64_t col_begin, int64_t col_end, float* a_panels) {
-  const int64_t tile_cols = kernel.tile_cols;
-  const int64_t rows = row_end - row_begin;
-  const int64_t panels = ceil_div(rows, kernel.tile_rows);
+                   const float* packed, int64_t origin, int64_t packed_cols, int64_t panel_begin,
+                   int64_t panel_end, int64_t col_begin, int64_t col_end, float* a_panels) {
+  const int64_t tile_rows = kernel.tile_rows, tile_cols = kernel.tile_cols;
   for (int64_t block = 0; block < blocks.count; ++block) {
     const int64_t p = blocks.begin(block), kc = blocks.begin(block + 1) - p;
     const float beta = block == 0 ? x.beta : 1.0f;
     const float* const b_block = packed + p * ceil_div(packed_cols, tile_cols) * tile_cols;
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const int64_t first = rows * panel / panels, last = rows * (panel + 1) / panels;
-      kernel.pack_a(a_panels + panel * kernel.tile_rows * kc, kernel.tile_rows,
-                    x.a.at(row_begin + first, p), x.a.ld, x.a.trans, last - first, kc);
+    const auto a_panel = [&](int64_t panel) {
+      return a_panels + (panel - panel_begin) * tile_rows * kc;
+    };
+    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+      const int64_t row = panel * tile_rows;
+      kernel.pack_a(a_panel(panel), tile_rows, x.a.at(row, p), x.a.ld, x.a.trans,
+                    std::min(tile_rows, x.m - row), kc);
     }
     for (int64_t sweep = col_begin; sweep < col_end; sweep += kSweepColumns) {
       const int64_t sweep_end = std::min(col_end, sweep + kSweepColumns);
-      for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t first = rows * panel / panels, last = rows * (panel + 1) / panels;
-        const float* const a_panel = a_panels + panel * kernel.tile_rows * kc;
+      for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        const int64_t row = panel * tile_rows, rows = std::min(tile_rows, x.m - row);
         for (int64_t col = sweep; col < sweep_end; col += tile_cols) {
           const int64_t cols = std::min(tile_cols, x.n - col);
-          put_tile(kernel, x, row_begin + first, col, a_panel, kernel.tile_rows,
-                   b_block + (col - origin) * kc, panel_width(kernel, cols), last - first, cols,
-                   kc, beta);
+          put_tile(kernel, x, row, col, a_panel(panel), tile_rows, b_block + (col - origin) * kc,
+                   panel_width(kernel, cols), rows, cols, kc, beta);
         }
       }
     }
@@ -120,8 +119,9 @@ void product_packed(const GemmKernels& kernel, const Product& x, CpuDevice& devi
   const int64_t tile_cols = kernel.tile_cols;
   const int64_t fits = kPackedBytes / (x.k * int64_t{sizeof(float)}) / tile_cols * tile_cols;
   const int64_t most = std::max(fits, tile_cols);
-  const int64_t chunks = ceil_div(x.m, kChunkRows);
-  const size_t a_floats = size_t((kChunkRows + kernel.tile_rows) * blocks.largest());
+  const int64_t a_panels = ceil_div(x.m, kernel.tile_rows);
+  const int64_t chunks = ceil_div(a_panels, kChunkPanels);
+  const size_t a_floats = size_t(kChunkPanels * kernel.tile_rows * blocks.largest());
   device.reserve_worker_scratch(a_floats * sizeof(float));
   for (int64_t origin = 0; origin < x.n; origin += most) {
     const int64_t packed_cols = std::min(most, x.n - origin);
@@ -144,9 +144,9 @@ void product_packed(const GemmKernels& kernel, const Product& x, CpuDevice& devi
       const int64_t col_begin = origin + panels * cut / cuts * tile_cols;
       const int64_t col_end =
           std::min(origin + panels * (cut + 1) / cuts * tile_cols, origin + packed_cols);
-      product_chunk(kernel, x, blocks, packed, origin, packed_cols, x.m * chunk / chunks,
-                    x.m * (chunk + 1) / chunks, col_begin, col_end,
-                    device.worker_scratch(worker));
+      product_chunk(kernel, x, blocks, packed, origin, packed_cols,
+                    a_panels * chunk / chunks, a_panels * (chunk + 1) / chunks, col_begin,
+                    col_end, device.worker_scratch(worker));
     });
   }
 }

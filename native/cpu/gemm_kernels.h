@@ -65,20 +65,21 @@ void tile(float* c, int64_t ldc, const float* a, int64_t a_stride, const float* 
   tile_rows_of<kTileRows>(c, ldc, a, a_stride, b, b_stride, rows, cols, k, alpha, beta);
 }
 
-// dst [cols, dst_stride] = the transpose of src [rows, cols]; eight columns at a time, so that the
-// lines read and written stay in the first cache.
+// dst [cols, dst_stride] = the transpose of src [rows, cols].
 void transpose(float* dst, int64_t dst_stride, const float* src, int64_t ld, int64_t rows,
                int64_t cols) {
-  int64_t c = 0;
-  for (; c + 8 <= cols; c += 8) {
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* const from = src + r * ld + c;
-      float* const to = dst + c * dst_stride + r;
-      for (int i = 0; i < 8; ++i) to[i * dst_stride] = from[i];
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    int64_t c = 0;
+    for (; c + kTurned <= cols; c += kTurned) {
+      turn_four(dst + c * dst_stride + r, dst_stride, src + r * ld + c, ld);
+    }
+    for (; c < cols; ++c) {
+      for (int64_t i = r; i < r + 4; ++i) dst[c * dst_stride + i] = src[i * ld + c];
     }
   }
-  for (; c < cols; ++c) {
-    for (int64_t r = 0; r < rows; ++r) dst[c * dst_stride + r] = src[r * ld + c];
+  for (; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) dst[c * dst_stride + r] = src[r * ld + c];
   }
 }
 

@@ -213,51 +213,46 @@ void row_swiglu_backward(float* gate, float* up, const float* dout, int64_t n) {
 
 // ---- dropout ----------------------------------------------------------------------------------
 
-constexpr int kStreams = 16;                 // Philox counters drawn side by side
-constexpr int kDrawColumns = 8 * kStreams;  // columns they decide
+constexpr int kStreams = 4;                              // Philox states worked on side by side
+constexpr int kDrawn = kStreams * kWordLanes;            // counters drawn at a time
+constexpr int kDrawColumns = 8 * kDrawn;                 // columns they decide
 
-// factors (kDrawColumns) of the columns from 8 · first on: 0 or scale.
-void draw_factors(float* factors, uint32_t first, const DropoutRow& row) {
-  uint32_t c0[kStreams], c1[kStreams], c2[kStreams], c3[kStreams];
+// uniforms (kDrawColumns): those of the columns from 8 · first on.
+void draw(uint16_t* uniforms, uint32_t first, const DropoutRow& row) {
+  Words c0[kStreams], c1[kStreams], c2[kStreams], c3[kStreams];
   for (int i = 0; i < kStreams; ++i) {
-    c0[i] = first + static_cast<uint32_t>(i);
-    c1[i] = row.position;
-    c2[i] = row.sequence;
-    c3[i] = row.step;
+    c0[i] = counting_from(first + static_cast<uint32_t>(i * kWordLanes));
+    c1[i] = words(row.position);
+    c2[i] = words(row.sequence);
+    c3[i] = words(row.step);
   }
+  const Words m0 = words(kPhiloxM0), m1 = words(kPhiloxM1);
   uint32_t k0 = row.k0, k1 = row.k1;
   for (int round = 0; round < 10; ++round) {
+    const Words key0 = words(k0), key1 = words(k1);
     for (int i = 0; i < kStreams; ++i) {
-      const uint64_t p0 = uint64_t{kPhiloxM0} * c0[i];
-      const uint64_t p1 = uint64_t{kPhiloxM1} * c2[i];
-      c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
-      c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
-      c1[i] = static_cast<uint32_t>(p1);
-      c3[i] = static_cast<uint32_t>(p0);
+      const Words p0 = product_of(c0[i], m0), p1 = product_of(c2[i], m1);
+      c0[i] = exclusive_or(upper_half(p1), c1[i], key0);
+      c2[i] = exclusive_or(upper_half(p0), c3[i], key1);
+      c1[i] = p1;
+      c3[i] = p0;
     }
     k0 += kPhiloxW0;
     k1 += kPhiloxW1;
   }
-  uint32_t words[4 * kStreams];
   for (int i = 0; i < kStreams; ++i) {
-    words[4 * i] = c0[i];
-    words[4 * i + 1] = c1[i];
-    words[4 * i + 2] = c2[i];
-    words[4 * i + 3] = c3[i];
-  }
-  for (int i = 0; i < 4 * kStreams; ++i) {
-    factors[2 * i] = (words[i] & 0xFFFFu) < row.threshold ? 0.0f : row.scale;
-    factors[2 * i + 1] = (words[i] >> 16) < row.threshold ? 0.0f : row.scale;
+    store_parts(uniforms + i * 8 * kWordLanes, joined(c0[i], c1[i]), joined(c2[i], c3[i]));
   }
 }
 
 void row_dropout(float* out, const float* x, int64_t n, const DropoutRow& row, bool add_to) {
-  float factors[kDrawColumns];
+  uint16_t uniforms[kDrawColumns];
   for (int64_t begin = 0; begin < n; begin += kDrawColumns) {
-    draw_factors(factors, static_cast<uint32_t>(begin / 8), row);
+    draw(uniforms, static_cast<uint32_t>(begin / 8), row);
     const int64_t end = begin + kDrawColumns < n ? begin + kDrawColumns : n;
     for (int64_t i = begin; i < end; i += kLanes) {
-      Vec kept = mul(load(factors + (i - begin)), load_at(x, i, end));
+      const Vec factor = scale_where(uniforms + (i - begin), row.threshold, row.scale);
+      Vec kept = mul(factor, load_at(x, i, end));
       if (add_to) kept = add(load_at(out, i, end), kept);
       store_at(out, i, end, kept);
     }

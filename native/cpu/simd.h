@@ -268,6 +268,185 @@ inline void look_up_nibbles(float* dst, const uint8_t* packed, int64_t bytes, co
   }
 }
 
+// ---- four rows turned into columns ------------------------------------------------------------
+
+#if defined(__AVX512F__)
+constexpr int kTurned = 16;  // columns turn_four takes
+#elif defined(__AVX2__)
+constexpr int kTurned = 8;
+#elif defined(__SSE2__) || defined(_M_X64)
+constexpr int kTurned = 4;
+#else
+constexpr int kTurned = 1;
+#endif
+
+// dst[c · stride + r] = src[r · ld + c] for r < 4, c < kTurned.
+inline void turn_four(float* dst, int64_t stride, const float* src, int64_t ld) {
+#if defined(__AVX512F__)
+  const __m512 a = _mm512_loadu_ps(src), b = _mm512_loadu_ps(src + ld);
+  const __m512 c = _mm512_loadu_ps(src + 2 * ld), d = _mm512_loadu_ps(src + 3 * ld);
+  const __m512 ac_low = _mm512_maskz_unpacklo_ps(kAllLanes, a, c);
+  const __m512 ac_high = _mm512_maskz_unpackhi_ps(kAllLanes, a, c);
+  const __m512 bd_low = _mm512_maskz_unpacklo_ps(kAllLanes, b, d);
+  const __m512 bd_high = _mm512_maskz_unpackhi_ps(kAllLanes, b, d);
+  // of each four columns the first, second, third, fourth
+  const __m512 turned[4] = {_mm512_maskz_unpacklo_ps(kAllLanes, ac_low, bd_low),
+                            _mm512_maskz_unpackhi_ps(kAllLanes, ac_low, bd_low),
+                            _mm512_maskz_unpacklo_ps(kAllLanes, ac_high, bd_high),
+                            _mm512_maskz_unpackhi_ps(kAllLanes, ac_high, bd_high)};
+  for (int i = 0; i < 4; ++i) {
+    float* const to = dst + i * stride;
+    _mm_storeu_ps(to, _mm512_maskz_extractf32x4_ps(15, turned[i], 0));
+    _mm_storeu_ps(to + 4 * stride, _mm512_maskz_extractf32x4_ps(15, turned[i], 1));
+    _mm_storeu_ps(to + 8 * stride, _mm512_maskz_extractf32x4_ps(15, turned[i], 2));
+    _mm_storeu_ps(to + 12 * stride, _mm512_maskz_extractf32x4_ps(15, turned[i], 3));
+  }
+#elif defined(__AVX2__)
+  const __m256 a = _mm256_loadu_ps(src), b = _mm256_loadu_ps(src + ld);
+  const __m256 c = _mm256_loadu_ps(src + 2 * ld), d = _mm256_loadu_ps(src + 3 * ld);
+  const __m256 ac_low = _mm256_unpacklo_ps(a, c), ac_high = _mm256_unpackhi_ps(a, c);
+  const __m256 bd_low = _mm256_unpacklo_ps(b, d), bd_high = _mm256_unpackhi_ps(b, d);
+  const __m256 turned[4] = {
+      _mm256_unpacklo_ps(ac_low, bd_low), _mm256_unpackhi_ps(ac_low, bd_low),
+      _mm256_unpacklo_ps(ac_high, bd_high), _mm256_unpackhi_ps(ac_high, bd_high)};
+  for (int i = 0; i < 4; ++i) {
+    _mm_storeu_ps(dst + i * stride, _mm256_castps256_ps128(turned[i]));
+    _mm_storeu_ps(dst + (4 + i) * stride, _mm256_extractf128_ps(turned[i], 1));
+  }
+#elif defined(__SSE2__) || defined(_M_X64)
+  const __m128 a = _mm_loadu_ps(src), b = _mm_loadu_ps(src + ld);
+  const __m128 c = _mm_loadu_ps(src + 2 * ld), d = _mm_loadu_ps(src + 3 * ld);
+  const __m128 ac_low = _mm_unpacklo_ps(a, c), ac_high = _mm_unpackhi_ps(a, c);
+  const __m128 bd_low = _mm_unpacklo_ps(b, d), bd_high = _mm_unpackhi_ps(b, d);
+  _mm_storeu_ps(dst, _mm_unpacklo_ps(ac_low, bd_low));
+  _mm_storeu_ps(dst + stride, _mm_unpackhi_ps(ac_low, bd_low));
+  _mm_storeu_ps(dst + 2 * stride, _mm_unpacklo_ps(ac_high, bd_high));
+  _mm_storeu_ps(dst + 3 * stride, _mm_unpackhi_ps(ac_high, bd_high));
+#else
+  for (int r = 0; r < 4; ++r) dst[r] = src[r * ld];
+#endif
+}
+
+// ---- 32-bit words, one in each 64-bit lane ------------------------------------------------------
+// Only the lower half of a lane counts; what is above it is left over.
+
+#if defined(__AVX512F__)
+
+using Words = __m512i;
+constexpr int kWordLanes = 8;
+inline Words words(uint32_t x) { return _mm512_set1_epi64(static_cast<int64_t>(x)); }
+inline Words counting_from(uint32_t x) {
+  return _mm512_add_epi64(words(x), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+}
+// the whole 64-bit product of the lower halves
+inline Words product_of(Words a, Words b) { return _mm512_maskz_mul_epu32(0xFF, a, b); }
+inline Words upper_half(Words a) { return _mm512_maskz_srli_epi64(0xFF, a, 32); }
+inline Words exclusive_or(Words a, Words b, Words c) {
+  return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+// lower half of low, then lower half of high
+inline Words joined(Words low, Words high) {
+  return _mm512_mask_shuffle_epi32(low, 0xAAAA, high, _MM_PERM_CCAA);
+}
+// For each lane the four 16-bit parts of low, then those of high, lowest first.
+inline void store_parts(uint16_t* p, Words low, Words high) {
+  const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+  const __m512i last = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+  _mm512_storeu_si512(p, _mm512_permutex2var_epi64(low, first, high));
+  _mm512_storeu_si512(p + 32, _mm512_permutex2var_epi64(low, last, high));
+}
+// kLanes values: scale where the part is at least threshold, else 0.
+inline Vec scale_where(const uint16_t* parts, uint32_t threshold, float scale) {
+  const __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(parts));
+  const __m512i wide = _mm512_maskz_cvtepu16_epi32(kAllLanes, narrow);
+  const __m512i bound = _mm512_set1_epi32(static_cast<int>(threshold));
+  return _mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask(wide, bound), broadcast(scale));
+}
+
+#elif defined(__AVX2__)
+
+using Words = __m256i;
+constexpr int kWordLanes = 4;
+inline Words words(uint32_t x) { return _mm256_set1_epi64x(static_cast<int64_t>(x)); }
+inline Words counting_from(uint32_t x) {
+  return _mm256_add_epi64(words(x), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+inline Words product_of(Words a, Words b) { return _mm256_mul_epu32(a, b); }
+inline Words upper_half(Words a) { return _mm256_srli_epi64(a, 32); }
+inline Words exclusive_or(Words a, Words b, Words c) {
+  return _mm256_xor_si256(_mm256_xor_si256(a, b), c);
+}
+inline Words joined(Words low, Words high) {
+  return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
+}
+inline void store_parts(uint16_t* p, Words low, Words high) {
+  const __m256i even = _mm256_unpacklo_epi64(low, high), odd = _mm256_unpackhi_epi64(low, high);
+  __m256i* const to = reinterpret_cast<__m256i*>(p);
+  _mm256_storeu_si256(to, _mm256_permute2x128_si256(even, odd, 0x20));
+  _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(even, odd, 0x31));
+}
+inline Vec scale_where(const uint16_t* parts, uint32_t threshold, float scale) {
+  const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(parts));
+  const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(threshold)),
+                                           _mm256_cvtepu16_epi32(narrow));
+  return _mm256_andnot_ps(_mm256_castsi256_ps(below), broadcast(scale));
+}
+
+#elif defined(__SSE2__) || defined(_M_X64)
+
+using Words = __m128i;
+constexpr int kWordLanes = 2;
+inline Words words(uint32_t x) {
+  return _mm_set_epi32(0, static_cast<int>(x), 0, static_cast<int>(x));
+}
+inline Words counting_from(uint32_t x) {
+  return _mm_set_epi32(0, static_cast<int>(x + 1), 0, static_cast<int>(x));
+}
+inline Words product_of(Words a, Words b) { return _mm_mul_epu32(a, b); }
+inline Words upper_half(Words a) { return _mm_srli_epi64(a, 32); }
+inline Words exclusive_or(Words a, Words b, Words c) {
+  return _mm_xor_si128(_mm_xor_si128(a, b), c);
+}
+inline Words joined(Words low, Words high) {
+  const __m128i lower = _mm_set_epi32(0, -1, 0, -1);
+  return _mm_or_si128(_mm_and_si128(low, lower), _mm_slli_epi64(high, 32));
+}
+inline void store_parts(uint16_t* p, Words low, Words high) {
+  __m128i* const to = reinterpret_cast<__m128i*>(p);
+  _mm_storeu_si128(to, _mm_unpacklo_epi64(low, high));
+  _mm_storeu_si128(to + 1, _mm_unpackhi_epi64(low, high));
+}
+inline Vec scale_where(const uint16_t* parts, uint32_t threshold, float scale) {
+  const __m128i narrow = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(parts));
+  const __m128i wide = _mm_unpacklo_epi16(narrow, _mm_setzero_si128());
+  const __m128i below = _mm_cmpgt_epi32(_mm_set1_epi32(static_cast<int>(threshold)), wide);
+  return _mm_andnot_ps(_mm_castsi128_ps(below), broadcast(scale));
+}
+
+#else
+
+using Words = uint64_t;
+constexpr int kWordLanes = 1;
+inline Words words(uint32_t x) { return x; }
+inline Words counting_from(uint32_t x) { return x; }
+inline Words product_of(Words a, Words b) { return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu); }
+inline Words upper_half(Words a) { return a >> 32; }
+inline Words exclusive_or(Words a, Words b, Words c) { return a ^ b ^ c; }
+inline Words joined(Words low, Words high) { return (low & 0xFFFFFFFFu) | (high << 32); }
+inline void store_parts(uint16_t* p, Words low, Words high) {
+  for (int i = 0; i < 4; ++i) {
+    p[i] = static_cast<uint16_t>(low >> (16 * i));
+    p[4 + i] = static_cast<uint16_t>(high >> (16 * i));
+  }
+}
+inline Vec scale_where(const uint16_t* parts, uint32_t threshold, float scale) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = parts[i] < threshold ? 0.0f : scale;
+  return load(lanes);
+}
+
+#endif
+
 }  // namespace
 }  // namespace cpu
 }  // namespace qlora
