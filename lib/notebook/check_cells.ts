@@ -6,7 +6,8 @@
 import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";
-import { type CellProblem, joinCells, type NotebookModule } from "./cells.ts";
+import type { CellProblem } from "./cell_syntax.ts";
+import { joinCells, type NotebookModule } from "./cells.ts";
 import { cellTags, loadNotebook, type Notebook } from "./notebook_file.ts";
 import { findRoot } from "./setup.ts";
 

@@ -10,7 +10,7 @@ import { display, displayId, escapeHtml, FONT_STACK } from "./display.ts";
 import { type Figure, seriesColor } from "./figure.ts";
 import { inKernel } from "./host.ts";
 import type { PlotOptions } from "./plot_layout.ts";
-import { line } from "./plots.ts";
+import { line } from "./plot_lines.ts";
 import { show } from "./show.ts";
 
 /** Points of one curve. */

@@ -11,18 +11,9 @@ export { inKernel } from "./host.ts";
 export { InterruptedError, interruptible } from "./interrupt.ts";
 export { LiveCurve, type LiveCurveOptions } from "./live_curve.ts";
 export type { PlotOptions } from "./plot_layout.ts";
-export {
-  bar,
-  type BarOptions,
-  type BarSeries,
-  box,
-  groupedBar,
-  histogram,
-  type HistogramOptions,
-  line,
-  scatter,
-  type Series,
-} from "./plots.ts";
+export { bar, type BarOptions, type BarSeries, groupedBar } from "./plot_bars.ts";
+export { box, histogram, type HistogramOptions } from "./plot_distributions.ts";
+export { line, scatter, type Series } from "./plot_lines.ts";
 export { formatDuration, Progress, type ProgressOptions } from "./progress.ts";
 export { NotebookSetup, setupNotebook, type SetupOptions } from "./setup.ts";
 export { savePlot, type SavePlotOptions, show } from "./show.ts";

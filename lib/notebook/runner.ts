@@ -4,35 +4,15 @@
  * @module
  */
 import { dirname, resolve } from "node:path";
-import { z } from "zod";
-import { CellOutputs } from "./cell_outputs.ts";
-import { type CellMessage, KernelClient } from "./kernel/client.ts";
-import {
-  type CodeCell,
-  loadNotebook,
-  type Notebook,
-  type NotebookOutput,
-  saveNotebook,
-} from "./notebook_file.ts";
+import { type CellEvent, printCellEvent } from "./cell_events.ts";
+import { type CellRun, runCell } from "./cell_run.ts";
+import { KernelClient } from "./kernel/client.ts";
+import { type CodeCell, loadNotebook, type Notebook, saveNotebook } from "./notebook_file.ts";
 import { DENO_METADATA } from "./kernel_spec.ts";
 import { injectParameters, type ParameterValue } from "./parameters.ts";
 import { reapOnExit } from "./reap.ts";
 
-/** What the runner says about each code cell: before, while and after it runs. */
-export interface CellEvent {
-  readonly kind: "start" | "progress" | "end";
-  readonly notebook: string;
-  /** Number of the code cell among the code cells, from 1. */
-  readonly cell: number;
-  readonly cells: number;
-  /** First line of the cell that is not empty. */
-  readonly title: string;
-  /** The cell's own progress line; empty unless the kind is `progress`. */
-  readonly progress: string;
-  /** Seconds since the cell started. */
-  readonly seconds: number;
-  readonly status: "running" | "ok" | "error";
-}
+export { type CellEvent, printCellEvent };
 
 /** Options of {@linkcode runNotebook}. */
 export interface RunNotebookOptions {
@@ -77,115 +57,8 @@ export class NotebookRunError extends Error {
   }
 }
 
-/** How Deno's kernel reports, very rarely, that V8 lost the result of a cell that has run. */
-const LOST_VALUE = "expected struct EvaluateResponse";
-const LOST_VALUE_HINT =
-  "\nThis is a flaw of Deno's kernel on an overloaded machine, not of the cell: " +
-  "run the notebook again.";
-
-/** Milliseconds between the interrupt of a cell and the end of a kernel that ignores it. */
-const GRACE_MS = 2000;
-
-// deno-lint-ignore no-control-regex -- terminal colours are control sequences
-const ANSI = /\u001b\[[0-9;]*m/g;
-
-const displayed = z.object({
-  data: z.object({ "text/plain": z.string().optional() }),
-  metadata: z.object({ progress: z.literal(true) }),
-});
-
 const firstLine = (source: string): string =>
   source.split("\n").find((line) => line.trim() !== "")?.trim().slice(0, 80) ?? "(empty)";
-
-/** Prints one line a finished cell: `01_clean  3/12  ok    0.4 s  const rows = …`. */
-export function printCellEvent(event: CellEvent): void {
-  if (event.kind !== "end") return;
-  const name = event.notebook.replace(/^.*[\\/]/, "").replace(/\.ipynb$/, "");
-  const place = `${event.cell}/${event.cells}`.padStart(7);
-  const time = `${event.seconds.toFixed(1)} s`.padStart(8);
-  console.log(`${name} ${place}  ${event.status.padEnd(5)} ${time}  ${event.title}`);
-}
-
-interface CellRun {
-  readonly kernel: KernelClient;
-  readonly displays: Map<string, NotebookOutput[]>;
-  readonly timeoutMs: number | undefined;
-  readonly signal: AbortSignal;
-}
-
-interface CellResult {
-  readonly ok: boolean;
-  /** Why the cell failed; empty where it did not. */
-  readonly text: string;
-}
-
-/** Interrupts the kernel on abort or timeout; gives up on a kernel that does not answer. */
-function watch(run: CellRun, onGiveUp: (why: string) => void): Disposable {
-  const timers: ReturnType<typeof setTimeout>[] = [];
-  const stop = (why: string) => {
-    if (run.kernel.alive) run.kernel.interrupt();
-    timers.push(setTimeout(() => onGiveUp(why), GRACE_MS));
-  };
-  const onAbort = () => stop(`the run was stopped (${run.signal.reason})`);
-  run.signal.addEventListener("abort", onAbort);
-  const { timeoutMs } = run;
-  if (timeoutMs !== undefined) {
-    timers.push(setTimeout(() => stop(`it took longer than ${timeoutMs / 1000} s`), timeoutMs));
-  }
-  return {
-    [Symbol.dispose]() {
-      run.signal.removeEventListener("abort", onAbort);
-      for (const timer of timers) clearTimeout(timer);
-    },
-  };
-}
-
-/** The text of a progress display (see `Progress`); `undefined` for any other message. */
-function progressText({ content }: CellMessage): string | undefined {
-  const { data, metadata: marks } = displayed.safeParse(content).data ?? {};
-  return marks?.progress ? data?.["text/plain"] : undefined;
-}
-
-/** Runs one cell, filling in its outputs, execution count and times. */
-async function runCell(
-  cell: CodeCell,
-  run: CellRun,
-  onProgress: (text: string) => void,
-): Promise<CellResult> {
-  const outputs = new CellOutputs(run.displays);
-  const giveUp = new AbortController();
-  const begun = new Date().toISOString();
-  cell.outputs = outputs.outputs;
-  cell.execution_count = null;
-  using _watch = watch(run, (why) => giveUp.abort(new Error(why)));
-  try {
-    const reply = await run.kernel.execute(cell.source, {
-      onMessage: (message) => {
-        outputs.add(message);
-        const text = progressText(message);
-        if (text !== undefined) onProgress(text);
-      },
-      signal: giveUp.signal,
-    });
-    cell.execution_count = reply.executionCount;
-    const { error } = outputs;
-    if (reply.status === "ok" && !error) return { ok: true, text: "" };
-    const trace = error?.traceback.join("\n") ?? "";
-    const text = trace || error?.evalue || `the kernel answered "${reply.status}"`;
-    const hint = text.includes(LOST_VALUE) ? LOST_VALUE_HINT : "";
-    return { ok: false, text: text.replaceAll(ANSI, "") + hint };
-  } catch (error) {
-    return { ok: false, text: error instanceof Error ? error.message : String(error) };
-  } finally {
-    cell.metadata = {
-      ...cell.metadata,
-      execution: {
-        "iopub.execute_input": begun,
-        "shell.execute_reply": new Date().toISOString(),
-      },
-    };
-  }
-}
 
 function describe(path: string, number: number, cell: CodeCell, text: string, output: string) {
   const lines = cell.source.split("\n");
