@@ -37,6 +37,12 @@ Activations::Activations(const Architecture& arch,
   arena_.add(batch.target_rows, kind, capacity.targets);
   arena_.add(batch.target_ids, kind, capacity.targets);
   arena_.add(batch.target_weights, kind, capacity.targets);
+  const int64_t last_rows = std::min(T, capacity.targets);
+  arena_.add(batch.last_rows, kind, last_rows);
+  arena_.add(batch.last_positions, kind, last_rows);
+  arena_.add(batch.last_keys, kind, last_rows);
+  arena_.add(last_att, kind, last_rows * groups[kGroupO].ld);
+  arena_.add(last_residual, kind, last_rows * arch.H);
   arena_.add(nll, kind, capacity.targets);
 
   chunk = chunk_rows(arch, capacity.targets);
@@ -76,6 +82,8 @@ void Activations::add_training(const Architecture& arch,
   arena_.add(dnormed, kind, chunk * arch.H);
   arena_.add(dgathered, kind, chunk * arch.H);
   arena_.add(dresidual, kind, T * arch.H);
+  arena_.add(last_dresidual, kind, std::min(T, capacity_.targets) * arch.H);
+  arena_.add(datt, kind, T * groups[kGroupO].ld);
   arena_.add(dx, kind, T * max_group_ld(groups));
   arena_.add(dqkv, kind, T * arch.qkv_columns());
   arena_.add(dropped, kind, T * max_group_in(groups));
@@ -105,7 +113,8 @@ act_t* Activations::residual(int64_t layer) const {
 }
 
 act_t* Activations::mid(int64_t layer) {
-  return capacity_.training ? slot(layer).mid : residuals_[0];
+  if (capacity_.training) return slot(layer).mid;
+  return layer == layers_ - 1 ? last_residual : residuals_[0];
 }
 
 }  // namespace qlora

@@ -5,6 +5,7 @@
 //   mid = X[i] + [att | U]·…ᵀ;   mlp_in = rmsnorm(mid);            gate_up = [mlp_in | U]·…ᵀ
 //   mlp = silu(gate)·up;         X[i + 1] = mid + [mlp | U]·…ᵀ
 // Inputs of products carry U = drop(X)·Aᵀ in their last columns: rows groups[g].ld apart.
+// Behind the last layer's attention only the rows that targets read go on.
 #pragma once
 
 #include <vector>
@@ -55,12 +56,15 @@ class Activations {
   LayerActivations& slot(int64_t layer);
   // Whether a layer's activations survive until the backward pass.
   bool kept(int64_t layer) const { return layer >= layers_ - capacity_.slots; }
-  // The residual entering a layer, and in its middle: one buffer updated in place unless training.
+  // The residual entering a layer, and in its middle: updated in place unless training.
   act_t* residual(int64_t layer) const;
   act_t* mid(int64_t layer);
 
   DeviceBatch batch;
   act_t* delta = nullptr;           // [T, H] what the last product adds to the residual
+  // The last layer's rows that go on.
+  act_t* last_att = nullptr;        // [last rows, ld o]
+  act_t* last_residual = nullptr;   // [last rows, H]
   // Loss, `chunk` target rows at a time.
   int64_t chunk = 0;
   act_t* gathered = nullptr;        // [chunk, H] the residual at the target rows
@@ -74,6 +78,8 @@ class Activations {
   act_t* dnormed = nullptr;         // [chunk, H]
   act_t* dgathered = nullptr;       // [chunk, H]
   act_t* dresidual = nullptr;       // [T, H]
+  act_t* last_dresidual = nullptr;  // [last rows, H]
+  act_t* datt = nullptr;            // [T, ld o] of the last layer
   act_t* dx = nullptr;              // [T, widest ld] gradient of a product's input
   act_t* dqkv = nullptr;            // [T, (Q + 2G)·D]
   act_t* dropped = nullptr;         // [T, widest input] drop(X), then its gradient

@@ -5,7 +5,7 @@
 
 namespace qlora {
 
-// Begins with activations.dresidual; adds to gradients, which have the adapter's layout. Layers whose
+// Begins with activations.last_dresidual; adds to gradients, which have the adapter's layout. Layers whose
 // activations were not kept are computed again first.
 void backward(Pass& pass, float* gradients);
 

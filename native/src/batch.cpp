@@ -90,7 +90,12 @@ void read_targets(Batch& out, const qlora_batch& b, const Architecture& arch) {
     if (!(weight >= 0) || !std::isfinite(weight)) {
       refuse(at("target_weights", i), weight, "0 or a positive number");
     }
-    out.target_rows.push_back(row);
+    if (out.last_rows.empty() || out.last_rows.back() != row) {
+      out.last_rows.push_back(row);
+      out.last_positions.push_back(out.positions[static_cast<size_t>(row)]);
+      out.last_keys.push_back(out.keys[static_cast<size_t>(row)]);
+    }
+    out.target_rows.push_back(static_cast<int32_t>(out.last_rows.size() - 1));
     out.target_ids.push_back(id);
     out.target_weights.push_back(weight);
     out.weight_sum += weight;
@@ -129,6 +134,9 @@ void upload_batch(const DeviceBatch& to, const Batch& batch, Device& device) {
   upload(to.target_rows, batch.target_rows, device);
   upload(to.target_ids, batch.target_ids, device);
   upload(to.target_weights, batch.target_weights, device);
+  upload(to.last_rows, batch.last_rows, device);
+  upload(to.last_positions, batch.last_positions, device);
+  upload(to.last_keys, batch.last_keys, device);
 }
 
 }  // namespace qlora

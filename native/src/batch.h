@@ -18,8 +18,12 @@ struct Batch {
   std::vector<int32_t> positions;   // (T)
   std::vector<int32_t> keys;        // (T) sequence keys; −1 in the prefix
   std::vector<int32_t> cu_seqlens;  // (S + 1)
-  std::vector<int32_t> target_rows, target_ids;  // (n)
+  std::vector<int32_t> target_rows, target_ids;  // (n); rows among the last rows below
   std::vector<float> target_weights;             // (n)
+  // The rows some target reads, ascending: behind the last attention nothing else is computed.
+  std::vector<int32_t> last_rows, last_positions, last_keys;
+
+  int64_t num_last_rows() const { return static_cast<int64_t>(last_rows.size()); }
 };
 
 // Throws Error(invalid argument) naming the field and the index.
@@ -34,6 +38,9 @@ struct DeviceBatch {
   int32_t* target_rows = nullptr;
   int32_t* target_ids = nullptr;
   float* target_weights = nullptr;
+  int32_t* last_rows = nullptr;
+  int32_t* last_positions = nullptr;
+  int32_t* last_keys = nullptr;
 };
 void upload_batch(const DeviceBatch& to, const Batch& batch, Device& device);
 

@@ -30,25 +30,38 @@ void mlp_block(Pass& pass, int64_t layer) {
   Activations& act = pass.activations;
   LayerActivations& a = act.slot(layer);
   Device& d = pass.model.device();
-  const int64_t T = pass.batch.T;
-  group_forward(act.delta, arch.H, a.att, group_rows(pass, layer, kGroupO), pass.model);
+  const int64_t T = rows_behind_attention(pass, layer);
+  const int64_t ld_att = pass.model.groups()[kGroupO].ld;
+  const bool last = layer == arch.L - 1;
+  if (last) {
+    ops::gather_rows(act.last_att, a.att, act.batch.last_rows, T, ld_att, d);
+    ops::gather_rows(act.last_residual, act.residual(layer), act.batch.last_rows, T, arch.H, d);
+  }
+  group_forward(act.delta, arch.H, last ? act.last_att : a.att, group_rows(pass, layer, kGroupO),
+                pass.model);
   ops::rmsnorm_forward(a.mlp_in, pass.model.groups()[kGroupGateUp].ld, a.rstd_mid, act.mid(layer),
-                       act.residual(layer), act.delta, pass.model.weights().layer(layer).post_norm,
-                       T, arch.H, arch.eps(), d);
+                       last ? act.last_residual : act.residual(layer), act.delta,
+                       pass.model.weights().layer(layer).post_norm, T, arch.H, arch.eps(), d);
   group_forward(a.gate_up, 2 * arch.F, a.mlp_in, group_rows(pass, layer, kGroupGateUp), pass.model);
   ops::swiglu_forward(a.mlp, pass.model.groups()[kGroupDown].ld, a.gate_up, T, arch.F, d);
 }
 
 }  // namespace
 
+int64_t rows_behind_attention(const Pass& pass, int64_t layer) {
+  return layer == pass.model.arch().L - 1 ? pass.batch.num_last_rows() : pass.batch.T;
+}
+
 GroupRows group_rows(const Pass& pass, int64_t layer, int group) {
+  const DeviceBatch& batch = pass.activations.batch;
+  const bool last = layer == pass.model.arch().L - 1 && group != kGroupQkv;
   GroupRows rows;
   rows.layer = layer;
   rows.group = group;
-  rows.T = pass.batch.T;
+  rows.T = last ? pass.batch.num_last_rows() : pass.batch.T;
   rows.dropout = pass.dropout;
-  rows.keys = pass.activations.batch.keys;
-  rows.positions = pass.activations.batch.positions;
+  rows.keys = last ? batch.last_keys : batch.keys;
+  rows.positions = last ? batch.last_positions : batch.positions;
   rows.dropped = pass.activations.dropped;
   return rows;
 }

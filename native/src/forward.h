@@ -16,12 +16,15 @@ struct Pass {
   const Dropout* dropout;  // null: off
 };
 
-// Leaves mid(L − 1) and delta: the last residual is their sum.
+// Leaves mid(L − 1) and delta of the last rows: the last residual is their sum.
 void forward(Pass& pass);
 // Computes a layer's activations again from its residual: all that the backward pass reads.
 void recompute_layer(Pass& pass, int64_t layer);
 
+// The rows of one group's products. In the last layer all but q, k, v work on the last rows only.
 GroupRows group_rows(const Pass& pass, int64_t layer, int group);
+// Rows behind a layer's attention.
+int64_t rows_behind_attention(const Pass& pass, int64_t layer);
 ops::AttentionShape attention_shape(const Pass& pass);
 
 }  // namespace qlora

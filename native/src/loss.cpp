@@ -45,7 +45,7 @@ void chunk_backward(Pass& pass, const Chunk& chunk) {
   d.fill_zero(act.dgathered, static_cast<size_t>(chunk.count * arch.H) * sizeof(act_t));
   ops::rmsnorm_backward(act.dgathered, act.dnormed, arch.H, act.gathered, act.rstd_final,
                         weights.final_norm(), chunk.count, arch.H, d);
-  ops::scatter_add_rows(act.dresidual, act.dgathered, act.batch.target_rows + chunk.begin,
+  ops::scatter_add_rows(act.last_dresidual, act.dgathered, act.batch.target_rows + chunk.begin,
                         chunk.count, arch.H, d);
 }
 
@@ -68,8 +68,8 @@ void loss_forward(Pass& pass) {
 
 void loss_forward_backward(Pass& pass) {
   Activations& act = pass.activations;
-  pass.model.device().fill_zero(
-      act.dresidual, static_cast<size_t>(pass.batch.T * pass.model.arch().H) * sizeof(act_t));
+  const int64_t count = pass.batch.num_last_rows() * pass.model.arch().H;
+  pass.model.device().fill_zero(act.last_dresidual, static_cast<size_t>(count) * sizeof(act_t));
   for_each_chunk(pass, [&](const Chunk& chunk) {
     chunk_logits(pass, chunk);
     chunk_loss(pass, chunk, act.dlogits);

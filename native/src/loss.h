@@ -8,7 +8,7 @@ namespace qlora {
 
 // Writes activations.nll (n).
 void loss_forward(Pass& pass);
-// The same, and dresidual [T, H] = d(Σ weight · nll)/d(last residual).
+// The same, and last_dresidual = d(Σ weight · nll)/d(last residual), of the last rows.
 void loss_forward_backward(Pass& pass);
 // logits_host [n, V] of the target rows.
 void read_logits(Pass& pass, float* logits_host);
