@@ -100,7 +100,7 @@ def corpus_rows(options, seed: int, count: int, heldout: bool, loosen: bool) -> 
     """Packed sequences of `count` documents, and the number of tokens before packing."""
     jobs = [(str(options.tokenizer), seed + i, min(CHUNK, count - start), heldout, loosen)
             for i, start in enumerate(range(0, count, CHUNK))]
-    if options.workers == 1:
+    if options.workers == 1 or len(jobs) == 1:
         parts = [tokens_of(job) for job in jobs]
     else:
         with ProcessPoolExecutor(options.workers) as pool:
