@@ -1,4 +1,5 @@
-// The C ABI over the classes: one guard around every entry, arguments checked, results written last.
+// The C ABI over the classes: one guard around every entry, arguments checked, results written
+// last.
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -16,7 +17,8 @@
 
 using qlora::Error;
 
-// A handle's message is written by its own calls only. Trainers and generators keep their model alive.
+// A handle's message is written by its own calls only. Trainers and generators keep their model
+// alive.
 struct qlora_model {
   std::shared_ptr<qlora::Model> model;
   std::string message;
@@ -394,9 +396,8 @@ void qlora_lora_config_default(qlora_lora_config* config) {
 
 qlora_status qlora_model_attach_lora(qlora_model* model, const qlora_lora_config* config) {
   if (model == nullptr) return QLORA_ERROR_INVALID_ARGUMENT;
-  return call(*model->model, model->message, [&] {
-    model->model->attach_lora(read_config(config, "qlora_lora_config"));
-  });
+  return call(*model->model, model->message,
+              [&] { model->model->attach_lora(read_config(config, "qlora_lora_config")); });
 }
 
 qlora_status qlora_model_detach_lora(qlora_model* model) {
@@ -431,8 +432,7 @@ qlora_status qlora_model_write_lora(qlora_model* model, const char* name, const 
 
 // ---- Evaluation -----------------------------------------------------------------------------
 
-qlora_status qlora_model_evaluate(qlora_model* model, const qlora_batch* batch,
-                                  float* target_nll) {
+qlora_status qlora_model_evaluate(qlora_model* model, const qlora_batch* batch, float* target_nll) {
   if (model == nullptr) return QLORA_ERROR_INVALID_ARGUMENT;
   return call(*model->model, model->message, [&] {
     require(target_nll, "target_nll");

@@ -19,8 +19,8 @@ int64_t chunk_rows(const Architecture& arch, int64_t targets) {
 
 }  // namespace
 
-Activations::Activations(const Architecture& arch,
-                         const std::array<GroupShape, kGroups>& groups, const Capacity& capacity)
+Activations::Activations(const Architecture& arch, const std::array<GroupShape, kGroups>& groups,
+                         const Capacity& capacity)
     : capacity_(capacity), layers_(arch.L) {
   const int64_t T = capacity.tokens;
   constexpr Memory kind = Memory::activations;

@@ -25,18 +25,18 @@ struct Capacity {
 
 // One layer's activations. T rows each.
 struct LayerActivations {
-  act_t* in = nullptr;       // [T, ld qkv]
-  act_t* qkv = nullptr;      // [T, (Q + 2G)·D], after rope
-  act_t* att = nullptr;      // [T, ld o]
-  act_t* mid = nullptr;      // [T, H]; not used without training
-  act_t* mlp_in = nullptr;   // [T, ld gate_up]
-  act_t* gate_up = nullptr;  // [T, 2F]
-  act_t* mlp = nullptr;      // [T, ld down]
-  float* rstd_in = nullptr;  // (T)
-  float* rstd_mid = nullptr; // (T)
-  float* lse = nullptr;      // [Q, T]
-  float* rstd_q = nullptr;   // (T, Q) with qk_norm
-  float* rstd_k = nullptr;   // (T, G) with qk_norm
+  act_t* in = nullptr;        // [T, ld qkv]
+  act_t* qkv = nullptr;       // [T, (Q + 2G)·D], after rope
+  act_t* att = nullptr;       // [T, ld o]
+  act_t* mid = nullptr;       // [T, H]; not used without training
+  act_t* mlp_in = nullptr;    // [T, ld gate_up]
+  act_t* gate_up = nullptr;   // [T, 2F]
+  act_t* mlp = nullptr;       // [T, ld down]
+  float* rstd_in = nullptr;   // (T)
+  float* rstd_mid = nullptr;  // (T)
+  float* lse = nullptr;       // [Q, T]
+  float* rstd_q = nullptr;    // (T, Q) with qk_norm
+  float* rstd_k = nullptr;    // (T, G) with qk_norm
 };
 
 class Activations {
@@ -61,10 +61,10 @@ class Activations {
   act_t* mid(int64_t layer);
 
   DeviceBatch batch;
-  act_t* delta = nullptr;           // [T, H] what the last product adds to the residual
+  act_t* delta = nullptr;  // [T, H] what the last product adds to the residual
   // The last layer's rows that go on.
-  act_t* last_att = nullptr;        // [last rows, ld o]
-  act_t* last_residual = nullptr;   // [last rows, H]
+  act_t* last_att = nullptr;       // [last rows, ld o]
+  act_t* last_residual = nullptr;  // [last rows, H]
   // Loss, `chunk` target rows at a time.
   int64_t chunk = 0;
   act_t* gathered = nullptr;        // [chunk, H] the residual at the target rows

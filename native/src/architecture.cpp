@@ -103,20 +103,27 @@ Architecture::Architecture(const qlora_model_config& c)
 
 int64_t Architecture::module_out(int module) const {
   switch (module) {
-    case kQ: return Q * D;
+    case kQ:
+      return Q * D;
     case kK:
-    case kV: return G * D;
+    case kV:
+      return G * D;
     case kGate:
-    case kUp: return F;
-    default: return H;
+    case kUp:
+      return F;
+    default:
+      return H;
   }
 }
 
 int64_t Architecture::module_in(int module) const {
   switch (module) {
-    case kO: return Q * D;
-    case kDown: return F;
-    default: return H;
+    case kO:
+      return Q * D;
+    case kDown:
+      return F;
+    default:
+      return H;
   }
 }
 

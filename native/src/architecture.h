@@ -30,7 +30,7 @@ struct GroupPart {
 // The stacked weight [out, in], extended by the LoRA ranks: [out, in + rank], rows ld apart.
 struct GroupShape {
   int64_t in = 0, out = 0, rank = 0;
-  int64_t ld = 0;    // in + rank, padded
+  int64_t ld = 0;  // in + rank, padded
   int num_parts = 0;
   std::array<GroupPart, 3> parts{};
 };

@@ -13,7 +13,14 @@ namespace qlora {
 
 // The kinds qlora_memory_report tells apart.
 enum class Memory {
-  embeddings, base, constants, lora, optimizer, activations, workspace, kv_cache
+  embeddings,
+  base,
+  constants,
+  lora,
+  optimizer,
+  activations,
+  workspace,
+  kv_cache
 };
 constexpr size_t kMemoryKinds = 8;
 
@@ -61,8 +68,8 @@ class Arena {
   template <class T>
   void add(T*& pointer, Memory kind, int64_t count) {
     pointer = nullptr;
-    add_entry({&pointer, [](void* slot, void* value) { *static_cast<T**>(slot) =
-                                                           static_cast<T*>(value); },
+    add_entry({&pointer,
+               [](void* slot, void* value) { *static_cast<T**>(slot) = static_cast<T*>(value); },
                table_.total()},
               kind, count * static_cast<int64_t>(sizeof(T)));
   }

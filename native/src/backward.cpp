@@ -62,8 +62,8 @@ void rope_backward(Pass& pass, int64_t layer) {
                           d);
 }
 
-// The residual's gradient is that of mid; it becomes that of X[i]. Nothing trainable lies below layer 0's
-// first products, so its own input gradient is not computed.
+// The residual's gradient is that of mid; it becomes that of X[i]. Nothing trainable lies below
+// layer 0's first products, so its own input gradient is not computed.
 void attention_block_backward(Pass& pass, int64_t layer, float* gradients) {
   const Architecture& arch = pass.model.arch();
   const auto& groups = pass.model.groups();
@@ -75,9 +75,8 @@ void attention_block_backward(Pass& pass, int64_t layer, float* gradients) {
                  gradients, group_rows(pass, layer, kGroupO), pass.model);
   if (last) spread_last_rows(pass);
   ops::attention_backward(act.dqkv, arch.qkv_columns(), last ? act.datt : act.dx,
-                          groups[kGroupO].ld, a.att,
-                          groups[kGroupO].ld, a.lse, a.qkv, arch.qkv_columns(),
-                          act.attention_workspace, attention_shape(pass), d);
+                          groups[kGroupO].ld, a.att, groups[kGroupO].ld, a.lse, a.qkv,
+                          arch.qkv_columns(), act.attention_workspace, attention_shape(pass), d);
   rope_backward(pass, layer);
   group_backward(act.dx, act.dqkv, arch.qkv_columns(), a.in, layer > 0, gradients,
                  group_rows(pass, layer, kGroupQkv), pass.model);

@@ -5,8 +5,8 @@
 
 namespace qlora {
 
-// Begins with activations.last_dresidual; adds to gradients, which have the adapter's layout. Layers whose
-// activations were not kept are computed again first.
+// Begins with activations.last_dresidual; adds to gradients, which have the adapter's layout.
+// Layers whose activations were not kept are computed again first.
 void backward(Pass& pass, float* gradients);
 
 }  // namespace qlora

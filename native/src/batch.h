@@ -14,10 +14,10 @@ struct Batch {
   int64_t n = 0;                // targets
   int64_t max_sequence = 0;     // longest of the prefix and the sequences
   double weight_sum = 0;
-  std::vector<int32_t> token_ids;   // (T)
-  std::vector<int32_t> positions;   // (T)
-  std::vector<int32_t> keys;        // (T) sequence keys; −1 in the prefix
-  std::vector<int32_t> cu_seqlens;  // (S + 1)
+  std::vector<int32_t> token_ids;                // (T)
+  std::vector<int32_t> positions;                // (T)
+  std::vector<int32_t> keys;                     // (T) sequence keys; −1 in the prefix
+  std::vector<int32_t> cu_seqlens;               // (S + 1)
   std::vector<int32_t> target_rows, target_ids;  // (n); rows among the last rows below
   std::vector<float> target_weights;             // (n)
   // The rows some target reads, ascending: behind the last attention nothing else is computed.

@@ -42,13 +42,14 @@ void expect(const std::string& tensor, const std::string& json, const char* key,
                                            "; save the checkpoint as NF4 with blocks of 64");
 }
 
-void check_map(const std::string& tensor, const float* values, const std::vector<double>& expected) {
+void check_map(const std::string& tensor, const float* values,
+               const std::vector<double>& expected) {
   for (size_t i = 0; i < expected.size(); ++i) {
     if (std::abs(static_cast<double>(values[i]) - expected[i]) <= 1e-5) continue;
-    throw Error(QLORA_ERROR_UNSUPPORTED,
-                tensor + ": entry " + std::to_string(i) + " must be " +
-                    std::to_string(expected[i]) + ", found " + std::to_string(values[i]) +
-                    "; only NF4 with the signed dynamic map is supported");
+    throw Error(QLORA_ERROR_UNSUPPORTED, tensor + ": entry " + std::to_string(i) + " must be " +
+                                             std::to_string(expected[i]) + ", found " +
+                                             std::to_string(values[i]) +
+                                             "; only NF4 with the signed dynamic map is supported");
   }
 }
 
@@ -65,9 +66,8 @@ float read_bnb_state(const std::string& tensor, const std::string& json, int64_t
   char* end = nullptr;
   const double offset = std::strtod(text.c_str(), &end);
   if (text.empty() || end == text.c_str() || !std::isfinite(offset)) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-                tensor + ": nested_offset must be a number, found " +
-                    (text.empty() ? "nothing" : text));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, tensor + ": nested_offset must be a number, found " +
+                                                  (text.empty() ? "nothing" : text));
   }
   return static_cast<float>(offset);
 }

@@ -17,10 +17,9 @@ void check_config(const qlora_generator_config& c, const Architecture& arch) {
   check_struct_size("qlora_generator_config", c.struct_size, sizeof(qlora_generator_config));
   const auto check = [](const char* field, int64_t value, int64_t low, int64_t high) {
     if (value >= low && value <= high) return;
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT, std::string(field) + " must be between " +
-                                                  std::to_string(low) + " and " +
-                                                  std::to_string(high) + ", found " +
-                                                  std::to_string(value));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
+                std::string(field) + " must be between " + std::to_string(low) + " and " +
+                    std::to_string(high) + ", found " + std::to_string(value));
   };
   check("max_sequences", c.max_sequences, 1, 1 << 16);
   check("max_prefix_tokens", c.max_prefix_tokens, 0, arch.config.max_position - 1);
@@ -101,8 +100,8 @@ void Generator::size_rows() {
   const Architecture& arch = model_->arch();
   const auto& groups = model_->groups();
   const int64_t sequences = config_.max_sequences;
-  const int64_t most = std::max<int64_t>(config_.max_prefix_tokens,
-                                         sequences * config_.max_sequence_tokens);
+  const int64_t most =
+      std::max<int64_t>(config_.max_prefix_tokens, sequences * config_.max_sequence_tokens);
   row_capacity_ = std::max(sequences, std::min(kPrefillRows, most));
   row_arena_ = std::make_unique<Arena>();
   Arena& arena = *row_arena_;
@@ -124,8 +123,7 @@ void Generator::size_rows() {
   arena.add(gathered_delta_, kind, sequences * arch.H);
   arena.add(normed_, kind, sequences * arch.H);
   arena.add(logits_, Memory::workspace, sequences * arch.V);
-  arena.add(history_, kind,
-            sequences * (config_.max_prefix_tokens + config_.max_sequence_tokens));
+  arena.add(history_, kind, sequences * (config_.max_prefix_tokens + config_.max_sequence_tokens));
   arena.add(settings_, kind, sequences);
   arena.add(tokens_, kind, sequences);
   arena.add(logprobs_, kind, sequences);
@@ -154,10 +152,9 @@ void Generator::set_prefix(const int32_t* token_ids, int64_t count) {
                                        "before changing the prefix");
   }
   if (count < 0 || count > config_.max_prefix_tokens) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-                "the prefix must have at most max_prefix_tokens (" +
-                    std::to_string(config_.max_prefix_tokens) + ") tokens, found " +
-                    std::to_string(count));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "the prefix must have at most max_prefix_tokens (" +
+                                                  std::to_string(config_.max_prefix_tokens) +
+                                                  ") tokens, found " + std::to_string(count));
   }
   check_tokens(token_ids, count, model_->arch().V);
   prefix_.clear();
@@ -206,8 +203,8 @@ int32_t Generator::add(const int32_t* token_ids, int64_t count, const qlora_samp
 void Generator::remove(int32_t sequence) {
   const auto found = sequences_.find(sequence);
   if (found == sequences_.end()) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "no live sequence has the id " +
-                                                  std::to_string(sequence));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
+                "no live sequence has the id " + std::to_string(sequence));
   }
   free_slots_.push_back(found->second.slot);
   sequences_.erase(found);
@@ -334,8 +331,8 @@ void Generator::sample(const std::vector<Sequence*>& order, std::vector<int32_t>
     row.min_p = static_cast<float>(s.min_p);
     row.repetition_penalty = static_cast<float>(s.repetition_penalty);
     row.top_k = s.top_k;
-    row.counter = static_cast<uint32_t>(static_cast<int64_t>(sequence->tokens.size()) -
-                                        sequence->prompt);
+    row.counter =
+        static_cast<uint32_t>(static_cast<int64_t>(sequence->tokens.size()) - sequence->prompt);
     row.seed = s.seed;
     row.history_begin = static_cast<int32_t>(history.size());
     if (s.repetition_penalty != 1) {

@@ -1,8 +1,8 @@
 // Generation: key/value caches, continuous batching, sampling.
 //
-// A step gives every live sequence one token. Prompts queued since the last step are prefilled first
-// and take their first token from the prefill's logits. Prefill uses the products of training, decode
-// those for few rows: a sequence's arithmetic never depends on what else runs.
+// A step gives every live sequence one token. Prompts queued since the last step are prefilled
+// first and take their first token from the prefill's logits. Prefill uses the products of
+// training, decode those for few rows: a sequence's arithmetic never depends on what else runs.
 #pragma once
 
 #include <map>
@@ -69,8 +69,8 @@ class Generator {
 
   const std::shared_ptr<Model> model_;
   const qlora_generator_config config_;
-  uint64_t version_ = 0;  // of the model when the caches were filled
-  std::vector<int32_t> prefix_;  // its keys and values are in the caches
+  uint64_t version_ = 0;                   // of the model when the caches were filled
+  std::vector<int32_t> prefix_;            // its keys and values are in the caches
   std::map<int32_t, Sequence> sequences_;  // live, by id
   std::vector<int32_t> free_slots_;
   int32_t next_id_ = 0;
@@ -81,16 +81,16 @@ class Generator {
   std::unique_ptr<Arena> row_arena_;
   int64_t row_capacity_ = 0;
   // Rows of a pass.
-  act_t* residual_ = nullptr;  // [rows, H]
-  act_t* delta_ = nullptr;     // [rows, H]
-  act_t* in_ = nullptr;        // [rows, ld qkv]
-  act_t* qkv_ = nullptr;       // [rows, (Q + 2G)·D]
-  act_t* att_ = nullptr;       // [rows, ld o]
-  act_t* mlp_in_ = nullptr;    // [rows, ld gate_up]
-  act_t* gate_up_ = nullptr;   // [rows, 2F]
-  act_t* mlp_ = nullptr;       // [rows, ld down]
-  float* head_rstd_ = nullptr; // (rows, Q) with qk_norm
-  int32_t* ids_ = nullptr;     // (rows) each
+  act_t* residual_ = nullptr;   // [rows, H]
+  act_t* delta_ = nullptr;      // [rows, H]
+  act_t* in_ = nullptr;         // [rows, ld qkv]
+  act_t* qkv_ = nullptr;        // [rows, (Q + 2G)·D]
+  act_t* att_ = nullptr;        // [rows, ld o]
+  act_t* mlp_in_ = nullptr;     // [rows, ld gate_up]
+  act_t* gate_up_ = nullptr;    // [rows, 2F]
+  act_t* mlp_ = nullptr;        // [rows, ld down]
+  float* head_rstd_ = nullptr;  // (rows, Q) with qk_norm
+  int32_t* ids_ = nullptr;      // (rows) each
   int32_t* positions_ = nullptr;
   int32_t* slots_ = nullptr;
   int32_t* slot_positions_ = nullptr;
@@ -100,8 +100,8 @@ class Generator {
   act_t* gathered_ = nullptr;  // [sequences, H]
   act_t* gathered_delta_ = nullptr;
   act_t* normed_ = nullptr;
-  float* logits_ = nullptr;    // [sequences, V]
-  int32_t* history_ = nullptr; // (sequences · (prefix + sequence tokens))
+  float* logits_ = nullptr;     // [sequences, V]
+  int32_t* history_ = nullptr;  // (sequences · (prefix + sequence tokens))
   ops::SamplingRow* settings_ = nullptr;
   int32_t* tokens_ = nullptr;
   float* logprobs_ = nullptr;

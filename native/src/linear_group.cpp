@@ -45,8 +45,9 @@ void group_project(act_t* x, const GroupRows& rows, Model& model) {
   const GroupShape& shape = shape_of(model, rows.group);
   int64_t ld = 0;
   const act_t* source = drop(x, ld, rows, shape, model.device());
-  ops::gemm(x + shape.in, shape.ld, source, ld, false, model.active_lora()->a(rows.layer, rows.group),
-            shape.in, true, rows.T, R, shape.in, 1.0f, 0.0f, model.device());
+  ops::gemm(x + shape.in, shape.ld, source, ld, false,
+            model.active_lora()->a(rows.layer, rows.group), shape.in, true, rows.T, R, shape.in,
+            1.0f, 0.0f, model.device());
 }
 
 void group_forward(act_t* y, int64_t ldy, act_t* x, const GroupRows& rows, Model& model) {

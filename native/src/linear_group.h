@@ -1,7 +1,7 @@
 // One group of linears that share an input, with LoRA folded into the product.
 //
-// With X [T, in] the input, W [out, in] the frozen weights of the parts stacked, A [R, in] their LoRA
-// A stacked, sB [out, R] their scaled LoRA B on the block diagonal, drop() the dropout mask:
+// With X [T, in] the input, W [out, in] the frozen weights of the parts stacked, A [R, in] their
+// LoRA A stacked, sB [out, R] their scaled LoRA B on the block diagonal, drop() the dropout mask:
 //   forward    U = drop(X)·Aᵀ                      Y = [X | U]·[W | sB]ᵀ
 //   backward   [dX | dU] = dY·[W | sB]             dX += drop'(dU·A)
 //              dA += dUᵀ·drop(X)                   dB_p += s·dY_pᵀ·U_p  for every part p

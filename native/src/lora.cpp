@@ -11,8 +11,7 @@ Lora::Lora(const Architecture& arch, const qlora_lora_config& config)
   check_lora_config(config);
   groups_ = make_groups(arch_, config_.rank, config_.target_modules);
   const double rank = config_.rank;
-  scale_ = static_cast<float>(config_.alpha /
-                              (config_.use_rslora != 0 ? std::sqrt(rank) : rank));
+  scale_ = static_cast<float>(config_.alpha / (config_.use_rslora != 0 ? std::sqrt(rank) : rank));
   for (int g = 0; g < kGroups; ++g) {
     const GroupShape& group = groups_[static_cast<size_t>(g)];
     group_offset_[static_cast<size_t>(g)] = layer_count_;
@@ -78,10 +77,10 @@ void Lora::initialize(Device& device) {
 Lora::Slice Lora::find(const std::string& name, int64_t count) const {
   const auto found = index_.find(name);
   if (found == index_.end()) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-                "unknown adapter tensor " + name +
-                    ": expected a name such as " + (index_.empty() ? "" : index_.begin()->first) +
-                    " of a linear the adapter targets");
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "unknown adapter tensor " + name +
+                                                  ": expected a name such as " +
+                                                  (index_.empty() ? "" : index_.begin()->first) +
+                                                  " of a linear the adapter targets");
   }
   if (count != found->second.count) {
     throw Error(QLORA_ERROR_INVALID_ARGUMENT,
@@ -91,8 +90,8 @@ Lora::Slice Lora::find(const std::string& name, int64_t count) const {
   return found->second;
 }
 
-void Lora::read_from(const float* block, const std::string& name, float* values_host,
-                     int64_t count, Device& device) const {
+void Lora::read_from(const float* block, const std::string& name, float* values_host, int64_t count,
+                     Device& device) const {
   const Slice slice = find(name, count);
   device.copy_to_host(values_host, block + slice.offset,
                       static_cast<size_t>(count) * sizeof(float));
@@ -102,8 +101,7 @@ void Lora::read(const std::string& name, float* values_host, int64_t count, Devi
   read_from(parameters_, name, values_host, count, device);
 }
 
-void Lora::write(const std::string& name, const float* values_host, int64_t count,
-                 Device& device) {
+void Lora::write(const std::string& name, const float* values_host, int64_t count, Device& device) {
   const Slice slice = find(name, count);
   device.copy_to_device(parameters_ + slice.offset, values_host,
                         static_cast<size_t>(count) * sizeof(float));

@@ -1,5 +1,5 @@
-// The LoRA adapter: master weights in fp32 in one block, laid out so that the A of linears that share
-// an input are one matrix. Gradients and AdamW moments use the same layout.
+// The LoRA adapter: master weights in fp32 in one block, laid out so that the A of linears that
+// share an input are one matrix. Gradients and AdamW moments use the same layout.
 //   per layer, per group: A [R, in] (the parts' A [r, in] stacked), then each part's B [out, r].
 #pragma once
 
@@ -56,8 +56,8 @@ class Lora {
   const qlora_lora_config config_;
   std::array<GroupShape, kGroups> groups_;
   float scale_ = 1;
-  int64_t layer_count_ = 0;                               // parameters of one layer
-  std::array<int64_t, kGroups> group_offset_{};           // of A inside a layer
+  int64_t layer_count_ = 0;                      // parameters of one layer
+  std::array<int64_t, kGroups> group_offset_{};  // of A inside a layer
   std::unordered_map<std::string, Slice> index_;
   Arena arena_;
   float* parameters_ = nullptr;  // (count)

@@ -21,7 +21,8 @@ void chunk_logits(Pass& pass, const Chunk& chunk) {
   ops::gather_rows(act.gathered, act.mid(arch.L - 1), rows, chunk.count, arch.H, d);
   ops::gather_rows(act.gathered_delta, act.delta, rows, chunk.count, arch.H, d);
   ops::rmsnorm_forward(act.normed, arch.H, act.rstd_final, act.gathered, act.gathered,
-                       act.gathered_delta, weights.final_norm(), chunk.count, arch.H, arch.eps(), d);
+                       act.gathered_delta, weights.final_norm(), chunk.count, arch.H, arch.eps(),
+                       d);
   const ops::Weight head = weights.head();
   ops::gemm_f32(act.logits, arch.V, act.normed, arch.H, false, head.plain, head.ld, true,
                 chunk.count, arch.V, arch.H, 1.0f, 0.0f, d);

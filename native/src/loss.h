@@ -1,5 +1,5 @@
-// The final norm, the head and the cross-entropy, over the target rows only and a chunk of them at a
-// time, so that logits never exist whole.
+// The final norm, the head and the cross-entropy, over the target rows only and a chunk of them at
+// a time, so that logits never exist whole.
 #pragma once
 
 #include "forward.h"

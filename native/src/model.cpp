@@ -31,14 +31,16 @@ Model::Model(const qlora_model_config& config)
 void Model::load_tensor(const std::string& name, int dtype, const std::vector<int64_t>& shape,
                         const void* data_host, int64_t bytes) {
   if (finalized_) {
-    throw Error(QLORA_ERROR_STATE, "the model is finalized; create a new one to load other weights");
+    throw Error(QLORA_ERROR_STATE,
+                "the model is finalized; create a new one to load other weights");
   }
   weights_.load(name, dtype, shape, data_host, bytes, *device_);
 }
 
 void Model::load_random(uint64_t seed, double std) {
   if (finalized_) {
-    throw Error(QLORA_ERROR_STATE, "the model is finalized; create a new one to load other weights");
+    throw Error(QLORA_ERROR_STATE,
+                "the model is finalized; create a new one to load other weights");
   }
   weights_.load_random(seed, std, *device_);
 }

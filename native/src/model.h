@@ -76,7 +76,7 @@ class Model {
   Weights weights_;
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<Tiles> tiles_;
-  std::unique_ptr<Activations> activations_;    // of evaluation, grown on demand
+  std::unique_ptr<Activations> activations_;  // of evaluation, grown on demand
   Activations* trainer_activations_ = nullptr;
   std::array<GroupShape, kGroups> groups_;
   bool finalized_ = false;

@@ -2,7 +2,8 @@
 // C++, fp32, the reference) and native/cuda. The graph in native/src is compiled once per library.
 //
 // Conventions
-//   * Every pointer is device memory unless its name ends in _host. The graph never dereferences one.
+//   * Every pointer is device memory unless its name ends in _host. The graph never dereferences
+//   one.
 //   * Ops are queued on the device's stream in call order and may return before they have run;
 //     Device::synchronize waits. Errors throw qlora::Error, never abort.
 //   * Outputs first, then inputs, then sizes; the device last. "+=" marks outputs that accumulate.
@@ -28,8 +29,8 @@ namespace qlora {
 // ---- Device ---------------------------------------------------------------------------------
 
 struct DeviceOptions {
-  int ordinal = 0;      // CUDA
-  int threads = 0;      // CPU; 0 = all available
+  int ordinal = 0;  // CUDA
+  int threads = 0;  // CPU; 0 = all available
 };
 
 struct DeviceMemory {
@@ -51,8 +52,8 @@ class Device {
   virtual void copy_to_host(void* dst_host, const void* src, size_t bytes) = 0;  // waits
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;
   virtual void fill_zero(void* dst, size_t bytes) = 0;
-  virtual void synchronize() = 0;  // also reports errors of queued ops
-  virtual void make_current() = 0; // at every ABI entry: the device selection is per thread
+  virtual void synchronize() = 0;   // also reports errors of queued ops
+  virtual void make_current() = 0;  // at every ABI entry: the device selection is per thread
   virtual DeviceMemory memory() const = 0;
   // Library workspace held by this object (cuBLASLt), for the memory report.
   virtual int64_t workspace_bytes() const = 0;
@@ -79,7 +80,8 @@ struct Weight {
 void load_act(act_t* dst, const void* src_host, int dtype, int64_t count, void* staging, Device& d);
 void load_f32(float* dst, const void* src_host, int dtype, int64_t count, void* staging, Device& d);
 
-// Block-64 NF4 of count act/float values, bit-identical to bitsandbytes. count % 64 may be non-zero.
+// Block-64 NF4 of count act/float values, bit-identical to bitsandbytes. count % 64 may be
+// non-zero.
 void nf4_quantize(uint8_t* packed, float* absmax, const float* values, int64_t count, Device& d);
 // *offset_host = mean(absmax) in the summation order bitsandbytes' CPU path gives to fp32 accuracy.
 void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const float* absmax,
@@ -87,9 +89,11 @@ void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const f
 // absmax (count) = map[codes] · absmax2 + offset, the inverse.
 void absmax_dequantize(float* absmax, const uint8_t* codes, const float* absmax2, float offset,
                        int64_t count, Device& d);
-// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight. Blocks
-// run over the flat weight: a row may begin inside a block, even inside a byte. Copies when plain.
-void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows, Device& d);
+// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight.
+// Blocks run over the flat weight: a row may begin inside a block, even inside a byte. Copies when
+// plain.
+void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows,
+                Device& d);
 
 void random_normal(float* dst, int64_t count, uint64_t seed, uint64_t stream_id, double std,
                    Device& d);
@@ -128,12 +132,12 @@ void scale_cast(act_t* dst, int64_t ld, const float* src, int64_t rows, int64_t 
 // Zeroes a [rows, cols] window of an act_t matrix.
 void fill_zero_2d(act_t* dst, int64_t ld, int64_t rows, int64_t cols, Device& d);
 
-// Names the random stream of one dropout application. The mask of element (token, column) depends on
-// seed, step, site, the token's sequence key and position, and column; never on the token's row.
+// Names the random stream of one dropout application. The mask of element (token, column) depends
+// on seed, step, site, the token's sequence key and position, and column; never on the token's row.
 struct DropoutSite {
   uint64_t seed;
   uint32_t step;
-  uint32_t site;         // layer · 4 + group
+  uint32_t site;  // layer · 4 + group
   float probability;
 };
 // out = mask · x / (1 − p).  x, out [T, C].  keys, positions (T) int32: per token.
@@ -155,9 +159,9 @@ void embedding_forward(act_t* out, const int32_t* ids, const act_t* table, int64
                        Device& d);
 
 // x = residual + delta (delta null: x = residual); out = x · rstd · weight,
-// rstd = 1 / √(mean(x²) + eps).  x is written to sum, which may be residual itself, and must be null
-// when delta is.  residual, delta, sum [T, H] contiguous. rstd (T) is kept for the backward pass;
-// may be null.
+// rstd = 1 / √(mean(x²) + eps).  x is written to sum, which may be residual itself, and must be
+// null when delta is.  residual, delta, sum [T, H] contiguous. rstd (T) is kept for the backward
+// pass; may be null.
 void rmsnorm_forward(act_t* out, int64_t ld_out, float* rstd, act_t* sum, const act_t* residual,
                      const act_t* delta, const float* weight, int64_t T, int64_t H, float eps,
                      Device& d);
@@ -182,22 +186,22 @@ void rope(act_t* qkv, int64_t ld, const int32_t* positions, const float* cos, co
           int64_t T, int64_t Q, int64_t G, int64_t D, bool inverse, Device& d);
 
 // Packed causal attention with a shared prefix. Tokens [0, P) are the prefix; sequence s is
-// [cu_seqlens[s], cu_seqlens[s+1]), cu_seqlens[0] == P. A prefix token sees the prefix up to itself;
-// a sequence's token sees the whole prefix and its own sequence up to itself.
+// [cu_seqlens[s], cu_seqlens[s+1]), cu_seqlens[0] == P. A prefix token sees the prefix up to
+// itself; a sequence's token sees the whole prefix and its own sequence up to itself.
 struct AttentionShape {
   int64_t T, P, S;
   int64_t Q, G, D;
-  int64_t max_sequence;           // longest of the prefix and the sequences, tokens
-  const int32_t* cu_seqlens;      // (S + 1)
-  const int32_t* cu_seqlens_host; // the same on the host, for launch shapes
+  int64_t max_sequence;            // longest of the prefix and the sequences, tokens
+  const int32_t* cu_seqlens;       // (S + 1)
+  const int32_t* cu_seqlens_host;  // the same on the host, for launch shapes
 };
 // out [T, Q·D] (ld_out); lse [Q, T] f32 = log Σ exp(scores / √D), kept for the backward pass.
 void attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld,
                        const AttentionShape& shape, Device& d);
 // dqkv [T, (Q + 2G)·D] is overwritten. The prefix's dK and dV sum over all sequences, in a fixed
-// order. workspace: attention_backward_workspace(shape) bytes, which may depend on the sizes but not
-// on cu_seqlens (null when planning) and never falls when T, P, S or max_sequence grow: a trainer
-// allocates it once, for P = max_sequence = T = max_tokens.
+// order. workspace: attention_backward_workspace(shape) bytes, which may depend on the sizes but
+// not on cu_seqlens (null when planning) and never falls when T, P, S or max_sequence grow: a
+// trainer allocates it once, for P = max_sequence = T = max_tokens.
 size_t attention_backward_workspace(const AttentionShape& shape);
 void attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, int64_t ld_dout,
                         const act_t* out, int64_t ld_out, const float* lse, const act_t* qkv,
@@ -230,10 +234,11 @@ void sum_squares(double* result, const float* x, int64_t count, Device& d);
 void accumulate(float* dst, const float* src, int64_t count, Device& d);
 struct AdamW {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
-  int64_t step;       // 1 for the first
-  float grad_scale;   // 1/weight_sum, times the clipping factor
+  int64_t step;      // 1 for the first
+  float grad_scale;  // 1/weight_sum, times the clipping factor
 };
-// torch.optim.AdamW on fp32: param ·= 1 − lr·wd; moments; param −= lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε).
+// torch.optim.AdamW on fp32: param ·= 1 − lr·wd; moments; param −= lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) +
+// ε).
 void adamw(float* param, float* m, float* v, const float* grad, int64_t count, const AdamW& options,
            Device& d);
 
@@ -252,9 +257,9 @@ struct KvCache {
 void kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const int32_t* slot_of_row,
                const int32_t* position_in_slot, int64_t rows, int64_t Q, Device& d);
 // One query row a sequence: row i attends to the prefix (prefix_length tokens) and to the first
-// lengths[i] tokens of slot slots[i].  out [rows, Q·D]. Slot −1 is the prefix's own cache: while the
-// prefix itself is computed, prefix_length is 0 and its rows have slot −1. A row of out has the same
-// bits whatever the other rows are.
+// lengths[i] tokens of slot slots[i].  out [rows, Q·D]. Slot −1 is the prefix's own cache: while
+// the prefix itself is computed, prefix_length is 0 and its rows have slot −1. A row of out has the
+// same bits whatever the other rows are.
 void attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
                       const KvCache& cache, const int32_t* slots, const int32_t* lengths,
                       int64_t prefix_length, int64_t rows, int64_t Q, Device& d);

@@ -54,8 +54,8 @@ int64_t largest_tokens(const Architecture& arch, const qlora_lora_config* lora,
     const int64_t middle = (low + high + 1) / 2;
     train.max_tokens = static_cast<int32_t>(middle);
     train.max_sequences = std::min(given.max_sequences, train.max_tokens);
-    train.max_targets = static_cast<int32_t>(
-        std::max<int64_t>(1, given.max_targets * middle / given.max_tokens));
+    train.max_targets =
+        static_cast<int32_t>(std::max<int64_t>(1, given.max_targets * middle / given.max_tokens));
     if (make_plan(arch, lora, &train, memory).table.total() <= limit) {
       low = middle;
     } else {

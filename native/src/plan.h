@@ -11,8 +11,8 @@ namespace qlora {
 Capacity choose_capacity(const Architecture& arch, const std::array<GroupShape, kGroups>& groups,
                          const qlora_train_config& config, int64_t available);
 
-// What of the bytes left is for AUTO to fill: all of a budget the caller set, nine tenths of what the
-// device has free.
+// What of the bytes left is for AUTO to fill: all of a budget the caller set, nine tenths of what
+// the device has free.
 int64_t usable_bytes(int64_t available, const Budget& budget);
 
 void fill_report(qlora_memory_report& report, const MemoryTable& table, int64_t kept_layers,

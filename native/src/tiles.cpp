@@ -10,13 +10,12 @@ constexpr int64_t kResidentShare = 8;
 
 }  // namespace
 
-bool Tiles::choose_resident(const Architecture& arch,
-                            const std::array<GroupShape, kGroups>& groups, int64_t memory_bytes) {
+bool Tiles::choose_resident(const Architecture& arch, const std::array<GroupShape, kGroups>& groups,
+                            int64_t memory_bytes) {
   return Tiles(arch, groups, true).table().total() <= memory_bytes / kResidentShare;
 }
 
-Tiles::Tiles(const Architecture& arch, const std::array<GroupShape, kGroups>& groups,
-             bool resident)
+Tiles::Tiles(const Architecture& arch, const std::array<GroupShape, kGroups>& groups, bool resident)
     : arch_(arch), groups_(groups), resident_(resident) {
   if (!resident_) {
     int64_t largest = 0;

@@ -71,9 +71,10 @@ void Trainer::require_valid_gradients() const {
 void Trainer::check_capacity(const Batch& batch) const {
   const auto check = [](const char* field, int64_t found, int64_t capacity) {
     if (found <= capacity) return;
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT, std::string("batch: num_") + field + " must be at most " +
-                                                  std::to_string(capacity) + " (the trainer's max_" +
-                                                  field + "), found " + std::to_string(found));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, std::string("batch: num_") + field +
+                                                  " must be at most " + std::to_string(capacity) +
+                                                  " (the trainer's max_" + field + "), found " +
+                                                  std::to_string(found));
   };
   check("tokens", batch.T, config_.max_tokens);
   check("sequences", batch.S, config_.max_sequences);
@@ -126,8 +127,9 @@ double Trainer::gradient_norm() {
 void Trainer::step(double learning_rate, qlora_step_result& result) {
   require_valid_gradients();
   if (!(learning_rate >= 0) || !std::isfinite(learning_rate)) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "learning_rate must be 0 or a positive number, found " +
-                                                  std::to_string(learning_rate));
+    throw Error(
+        QLORA_ERROR_INVALID_ARGUMENT,
+        "learning_rate must be 0 or a positive number, found " + std::to_string(learning_rate));
   }
   if (!(weight_sum_ > 0)) {
     throw Error(QLORA_ERROR_STATE,
@@ -166,8 +168,7 @@ void Trainer::step(double learning_rate, qlora_step_result& result) {
 }
 
 void Trainer::reset_gradients() {
-  model_->device().fill_zero(memory_.gradients,
-                             static_cast<size_t>(lora_.count()) * sizeof(float));
+  model_->device().fill_zero(memory_.gradients, static_cast<size_t>(lora_.count()) * sizeof(float));
   model_->device().synchronize();
   nll_sum_ = 0;
   weight_sum_ = 0;
@@ -198,9 +199,9 @@ int64_t Trainer::state_bytes() const {
 
 void Trainer::export_state(void* data_host, int64_t bytes) {
   if (bytes != state_bytes()) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "the optimiser state takes " +
-                                                  std::to_string(state_bytes()) +
-                                                  " bytes, found room for " + std::to_string(bytes));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
+                "the optimiser state takes " + std::to_string(state_bytes()) +
+                    " bytes, found room for " + std::to_string(bytes));
   }
   const StateHeader header = state_header();
   const size_t moment = static_cast<size_t>(lora_.count()) * sizeof(float);

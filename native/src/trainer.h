@@ -59,7 +59,7 @@ class Trainer {
   OptimizerMemory memory_;
   std::unique_ptr<Activations> activations_;
   int64_t steps_ = 0;
-  double nll_sum_ = 0;     // Σ weight · nll since the last step
+  double nll_sum_ = 0;  // Σ weight · nll since the last step
   double weight_sum_ = 0;
   bool gradients_valid_ = true;
 };

@@ -44,10 +44,13 @@ int64_t nested_blocks_of(int64_t count) {
 
 int64_t dtype_bytes(int dtype) {
   switch (dtype) {
-    case QLORA_F32: return 4;
+    case QLORA_F32:
+      return 4;
     case QLORA_F16:
-    case QLORA_BF16: return 2;
-    case QLORA_U8: return 1;
+    case QLORA_BF16:
+      return 2;
+    case QLORA_U8:
+      return 1;
     default:
       throw Error(QLORA_ERROR_INVALID_ARGUMENT,
                   "dtype must be a qlora_dtype (0 … 3), found " + std::to_string(dtype));
@@ -56,10 +59,14 @@ int64_t dtype_bytes(int dtype) {
 
 const char* dtype_name(int dtype) {
   switch (dtype) {
-    case QLORA_F32: return "f32";
-    case QLORA_F16: return "f16";
-    case QLORA_BF16: return "bf16";
-    default: return "u8";
+    case QLORA_F32:
+      return "f32";
+    case QLORA_F16:
+      return "f16";
+    case QLORA_BF16:
+      return "bf16";
+    default:
+      return "u8";
   }
 }
 
@@ -79,9 +86,9 @@ int64_t product(const std::vector<int64_t>& shape) {
 
 [[noreturn]] void refuse_tensor(const std::string& name, const std::string& expected, int dtype,
                                 const std::vector<int64_t>& shape, int64_t bytes) {
-  throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-              name + ": expected " + expected + ", found " + dtype_name(dtype) + " " +
-                  shape_text(shape) + " in " + std::to_string(bytes) + " bytes");
+  throw Error(QLORA_ERROR_INVALID_ARGUMENT, name + ": expected " + expected + ", found " +
+                                                dtype_name(dtype) + " " + shape_text(shape) +
+                                                " in " + std::to_string(bytes) + " bytes");
 }
 
 }  // namespace
@@ -230,7 +237,8 @@ void Weights::load(const std::string& name, int dtype, const std::vector<int64_t
                     (name == "lm_head.weight"
                          ? ": this model ties its head to model.embed_tokens.weight"
                          : ": expected a Llama tensor such as model.layers.0.mlp.up_proj.weight"
-                           " of a layer below " + std::to_string(arch_.L)));
+                           " of a layer below " +
+                               std::to_string(arch_.L)));
   }
   Tensor& tensor = tensors_[found->second];
   if (dtype == QLORA_U8 && tensor.form == Form::linear) {
@@ -297,9 +305,8 @@ void Weights::finish_linear(Tensor& tensor, Device& device) {
   device.synchronize();
 }
 
-void Weights::load_part(Tensor& tensor, unsigned part, int dtype,
-                        const std::vector<int64_t>& shape, const void* data_host, int64_t bytes,
-                        Device& device) {
+void Weights::load_part(Tensor& tensor, unsigned part, int dtype, const std::vector<int64_t>& shape,
+                        const void* data_host, int64_t bytes, Device& device) {
   std::string name = tensor.name;
   for (const PartName& p : kPartNames) {
     if (p.part == part) name += p.suffix;
@@ -307,8 +314,9 @@ void Weights::load_part(Tensor& tensor, unsigned part, int dtype,
   const bool nested = arch_.config.quantization == QLORA_QUANTIZATION_NF4_DOUBLE;
   if (arch_.config.quantization == QLORA_QUANTIZATION_NONE) {
     throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-                name + " is a part of a 4-bit weight, but this model is configured without "
-                       "quantisation; set quantization to NF4 or NF4_DOUBLE");
+                name +
+                    " is a part of a 4-bit weight, but this model is configured without "
+                    "quantisation; set quantization to NF4 or NF4_DOUBLE");
   }
   if ((tensor.arrived & (kWhole | part)) != 0) {
     throw Error(QLORA_ERROR_INVALID_ARGUMENT, name + " has arrived already; load each tensor once");
@@ -325,9 +333,15 @@ void Weights::load_part(Tensor& tensor, unsigned part, int dtype,
       expected_dtype = nested ? QLORA_U8 : QLORA_F32;
       expected_count = blocks_of(count);
       break;
-    case kNestedAbsmax: expected_count = nested ? nested_blocks_of(count) : 0; break;
-    case kQuantMap: expected_count = 16; break;
-    case kNestedQuantMap: expected_count = 256; break;
+    case kNestedAbsmax:
+      expected_count = nested ? nested_blocks_of(count) : 0;
+      break;
+    case kQuantMap:
+      expected_count = 16;
+      break;
+    case kNestedQuantMap:
+      expected_count = 256;
+      break;
     default:
       expected_dtype = QLORA_U8;
       expected_count = bytes;
@@ -352,7 +366,9 @@ void Weights::store_part(Tensor& tensor, unsigned part, const void* data_host, i
   const size_t size = static_cast<size_t>(bytes);
   float map[256];
   switch (part) {
-    case kPacked: device.copy_to_device(linear.packed, data_host, size); break;
+    case kPacked:
+      device.copy_to_device(linear.packed, data_host, size);
+      break;
     case kAbsmax:
       if (nested) {
         device.copy_to_device(linear.absmax_codes, data_host, size);
@@ -360,7 +376,9 @@ void Weights::store_part(Tensor& tensor, unsigned part, const void* data_host, i
         device.copy_to_device(linear.absmax, data_host, size);
       }
       break;
-    case kNestedAbsmax: device.copy_to_device(linear.absmax2, data_host, size); break;
+    case kNestedAbsmax:
+      device.copy_to_device(linear.absmax2, data_host, size);
+      break;
     case kQuantMap:
       std::memcpy(map, data_host, size);
       check_nf4_map(tensor.name, map);
@@ -389,7 +407,8 @@ void Weights::load_random(uint64_t seed, double std, Device& device) {
       const int64_t total = tensor.count();
       for (int64_t begin = 0; begin < total; begin += chunk_) {
         const int64_t count = std::min(chunk_, total - begin);
-        const uint64_t stream = (static_cast<uint64_t>(i) << 24) + static_cast<uint64_t>(begin / chunk_);
+        const uint64_t stream =
+            (static_cast<uint64_t>(i) << 24) + static_cast<uint64_t>(begin / chunk_);
         ops::random_normal(staging_values_, count, seed, stream, std, device);
         store_values(tensor, begin, count, device);
       }
@@ -428,7 +447,8 @@ void Weights::finalize() {
 }
 
 ops::Weight Weights::linear(int64_t layer, int module) const {
-  const LinearStorage& storage = layers_[static_cast<size_t>(layer)].linears[static_cast<size_t>(module)];
+  const LinearStorage& storage =
+      layers_[static_cast<size_t>(layer)].linears[static_cast<size_t>(module)];
   ops::Weight w;
   w.out = arch_.module_out(module);
   w.in = arch_.module_in(module);

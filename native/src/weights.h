@@ -24,11 +24,11 @@ struct LinearStorage {
 
 struct LayerWeights {
   std::array<LinearStorage, kModules> linears;
-  float* input_norm = nullptr;   // (H)
-  float* post_norm = nullptr;    // (H)
-  float* qkv_bias = nullptr;     // ((Q + 2G)·D), or null
-  float* q_norm = nullptr;       // (D), or null
-  float* k_norm = nullptr;       // (D), or null
+  float* input_norm = nullptr;  // (H)
+  float* post_norm = nullptr;   // (H)
+  float* qkv_bias = nullptr;    // ((Q + 2G)·D), or null
+  float* q_norm = nullptr;      // (D), or null
+  float* k_norm = nullptr;      // (D), or null
 };
 
 class Weights {
@@ -99,8 +99,8 @@ class Weights {
 
   // While loading only.
   std::unique_ptr<Arena> staging_;
-  int64_t chunk_ = 0;              // elements converted at a time, a multiple of 64
-  float* staging_raw_ = nullptr;   // (chunk)
+  int64_t chunk_ = 0;                // elements converted at a time, a multiple of 64
+  float* staging_raw_ = nullptr;     // (chunk)
   float* staging_values_ = nullptr;  // (chunk)
   float* staging_absmax_ = nullptr;  // (blocks of the largest linear)
 };

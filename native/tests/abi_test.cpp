@@ -146,9 +146,9 @@ OP_TEST(bitsandbytes_parts_are_checked) {
   const fixture::Model model = empty_model(c);
   const std::string state = "{\"quant_type\": \"nf4\", \"blocksize\": 128, \"shape\": [64, 64]}";
   const int64_t length = static_cast<int64_t>(state.size());
-  EXPECT(qlora_model_load_tensor(model.get(),
-                                 (weight + ".quant_state.bitsandbytes__nf4").c_str(), QLORA_U8,
-                                 &length, 1, state.data(), length) == QLORA_ERROR_UNSUPPORTED,
+  EXPECT(qlora_model_load_tensor(model.get(), (weight + ".quant_state.bitsandbytes__nf4").c_str(),
+                                 QLORA_U8, &length, 1, state.data(),
+                                 length) == QLORA_ERROR_UNSUPPORTED,
          "block size");
   EXPECT(mentions(qlora_model_error(model.get()), "blocksize must be 64, found 128"),
          qlora_model_error(model.get()));

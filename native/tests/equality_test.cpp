@@ -1,5 +1,5 @@
-// What must not change a result: packing, prefix sharing, accumulation, recompute, threads, resuming,
-// where the weights lie. And the gradient against finite differences.
+// What must not change a result: packing, prefix sharing, accumulation, recompute, threads,
+// resuming, where the weights lie. And the gradient against finite differences.
 //
 // "Same bits" where the arithmetic is the same; kTolerance where sums run in another order (fp32).
 #include <cmath>
@@ -172,22 +172,22 @@ OP_TEST(resumed_is_uninterrupted_bit_for_bit) {
     fixture::check(qlora_model_write_lora(second.get(), name.c_str(), values.data(), count), name);
   }
   const fixture::Trainer trainer = fixture::make_trainer(second.get());
-  fixture::check(qlora_trainer_import_state(trainer.get(), state.data(),
-                                            static_cast<int64_t>(state.size())),
-                 qlora_trainer_error(trainer.get()));
+  fixture::check(
+      qlora_trainer_import_state(trainer.get(), state.data(), static_cast<int64_t>(state.size())),
+      qlora_trainer_error(trainer.get()));
   const Run resumed = train(second.get(), trainer.get(), c, 2, 4);
   const Run whole = train_steps(c, with_dropout());
   EXPECT(op_test::same_bits(resumed.adapter, whole.adapter), "adapter");
   EXPECT(resumed.losses[1] == whole.losses[3], "loss");
 
   state[0] ^= 1;
-  EXPECT(qlora_trainer_import_state(trainer.get(), state.data(),
-                                    static_cast<int64_t>(state.size())) ==
-             QLORA_ERROR_INVALID_ARGUMENT,
-         "a damaged state");
-  EXPECT(qlora_trainer_import_state(trainer.get(), state.data(), 10) ==
-             QLORA_ERROR_INVALID_ARGUMENT,
-         "a short state");
+  EXPECT(
+      qlora_trainer_import_state(trainer.get(), state.data(), static_cast<int64_t>(state.size())) ==
+          QLORA_ERROR_INVALID_ARGUMENT,
+      "a damaged state");
+  EXPECT(
+      qlora_trainer_import_state(trainer.get(), state.data(), 10) == QLORA_ERROR_INVALID_ARGUMENT,
+      "a short state");
 }
 
 OP_TEST(shared_prefix_evaluates_as_unshared) {

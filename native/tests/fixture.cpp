@@ -31,7 +31,7 @@ qlora_model_config config_of(const golden::Case& c, const ModelOptions& options)
   config.qk_norm = c.text("family") == "qwen3" ? 1 : 0;
   config.rms_norm_eps = c.number("eps");
   const std::string quantization = c.text("quantization");
-  config.quantization = quantization == "none" ? QLORA_QUANTIZATION_NONE
+  config.quantization = quantization == "none"  ? QLORA_QUANTIZATION_NONE
                         : quantization == "nf4" ? QLORA_QUANTIZATION_NF4
                                                 : QLORA_QUANTIZATION_NF4_DOUBLE;
   config.threads = options.threads;

@@ -1,4 +1,5 @@
-// What the graph tests share: handles that close themselves, golden models, batches in every packing.
+// What the graph tests share: handles that close themselves, golden models, batches in every
+// packing.
 #pragma once
 
 #include <memory>

@@ -8,8 +8,8 @@
 namespace {
 
 constexpr double kTolerance = 1e-5;
-const char* const kCases[] = {"mha_untied", "gqa2_tied_llama3", "gqa4_one_sample", "qwen2_bias_nf4",
-                              "qwen3_norm", "llama_nf4_double"};
+const char* const kCases[] = {"mha_untied",     "gqa2_tied_llama3", "gqa4_one_sample",
+                              "qwen2_bias_nf4", "qwen3_norm",       "llama_nf4_double"};
 
 qlora_sampling greedy(int max_new_tokens) {
   qlora_sampling s;
@@ -147,8 +147,8 @@ OP_TEST(greedy_takes_the_highest_logit_of_the_training_graph) {
     std::vector<int32_t> tokens = join(kPrefix, kPrompts[0]);
     for (size_t i = 0; i < answer.tokens.size(); ++i) {
       const std::vector<float> logits = last_logits(model.get(), tokens, 80);
-      const int32_t best = static_cast<int32_t>(
-          std::max_element(logits.begin(), logits.end()) - logits.begin());
+      const int32_t best =
+          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
       EXPECT(answer.tokens[i] == best, std::string(name) + " token " + std::to_string(i));
       EXPECT(std::abs(log_softmax(logits, best) - static_cast<double>(answer.logprobs[i])) < 2e-5,
              name);

@@ -23,7 +23,8 @@ std::string value_of(const std::string& json, const std::string& key, size_t fro
   if (at == std::string::npos) throw std::runtime_error("no key " + key);
   size_t begin = at + key.size() + 3;
   while (json[begin] == ' ') ++begin;
-  const size_t end = json[begin] == '[' ? json.find(']', begin) + 1 : json.find_first_of(",}\n", begin);
+  const size_t end =
+      json[begin] == '[' ? json.find(']', begin) + 1 : json.find_first_of(",}\n", begin);
   return json.substr(begin, end - begin);
 }
 
@@ -122,7 +123,7 @@ std::string Case::text(const std::string& key) const {
 }
 
 const std::vector<std::string>& case_names() {
-  static const std::vector<std::string> names = {"mha_untied",     "gqa2_tied_llama3",
+  static const std::vector<std::string> names = {"mha_untied",      "gqa2_tied_llama3",
                                                  "gqa4_one_sample", "qwen2_bias_nf4",
                                                  "qwen3_norm",      "llama_nf4_double"};
   return names;

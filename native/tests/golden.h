@@ -15,8 +15,8 @@ struct Tensor {
 
   int64_t count() const;
   int qlora_dtype() const;
-  std::vector<float> floats() const;     // F32
-  std::vector<int32_t> integers() const; // I32
+  std::vector<float> floats() const;      // F32
+  std::vector<int32_t> integers() const;  // I32
 };
 
 // Tensors by name; throws std::runtime_error naming the file.

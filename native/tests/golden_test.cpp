@@ -1,10 +1,10 @@
 // Against PyTorch, transformers, PEFT and bitsandbytes: tests/golden/make.py made the vectors.
 //
-// Tolerances: both sides compute in fp32, whose rounding is 6e-8; sums of up to a few hundred terms in
-// another order, through two layers, leave about 1e-6 of the largest value. 1e-5 leaves room for other
-// instruction sets. Ten optimiser steps amplify it: AdamW divides by √v, so that parameters whose
-// gradient is near zero move by a rounding error's sign; 1e-3 of the largest parameter or gradient norm
-// there, 1e-4 for losses. NF4 is compared bit for bit.
+// Tolerances: both sides compute in fp32, whose rounding is 6e-8; sums of up to a few hundred terms
+// in another order, through two layers, leave about 1e-6 of the largest value. 1e-5 leaves room for
+// other instruction sets. Ten optimiser steps amplify it: AdamW divides by √v, so that parameters
+// whose gradient is near zero move by a rounding error's sign; 1e-3 of the largest parameter or
+// gradient norm there, 1e-4 for losses. NF4 is compared bit for bit.
 #include <cmath>
 #include <cstring>
 
@@ -62,11 +62,10 @@ OP_TEST(golden_nf4_bytes) {
     expect_within(fixture::difference({offset}, tensors.at(name + ".offset").floats()), 1e-6,
                   name + ": offset");
     std::vector<float> restored(static_cast<size_t>(blocks));
-    fixture::check(qlora_absmax_dequantize(codes.data(),
-                                           tensors.at(name + ".absmax2").floats().data(),
-                                           tensors.at(name + ".offset").floats()[0], blocks,
-                                           restored.data()),
-                   name);
+    fixture::check(
+        qlora_absmax_dequantize(codes.data(), tensors.at(name + ".absmax2").floats().data(),
+                                tensors.at(name + ".offset").floats()[0], blocks, restored.data()),
+        name);
     EXPECT(restored == tensors.at(name + ".absmax_restored").floats(), name + ": restored absmax");
 
     std::vector<float> back(static_cast<size_t>(n));

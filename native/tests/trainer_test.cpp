@@ -48,7 +48,8 @@ OP_TEST(a_cancelled_accumulate_asks_for_a_reset) {
   std::vector<float> nll(samples.targets.size());
   const fixture::Packed packed = fixture::pack(samples, true);
   const qlora_batch batch = packed.view();
-  EXPECT(qlora_model_evaluate(model.get(), &batch, nll.data()) == QLORA_ERROR_CANCELLED, "evaluate");
+  EXPECT(qlora_model_evaluate(model.get(), &batch, nll.data()) == QLORA_ERROR_CANCELLED,
+         "evaluate");
   flag = 0;
   EXPECT(try_accumulate(trainer.get(), samples) == QLORA_ERROR_STATE, "accumulate again");
   EXPECT(mentions(qlora_trainer_error(trainer.get()), "reset_gradients"), "message");
@@ -219,7 +220,8 @@ OP_TEST(the_plan_is_what_a_run_allocates) {
       train.recompute = recompute;
       qlora_memory_report plan = empty_report();
       char error[512] = "";
-      fixture::check(qlora_plan_training(&config, &lora, &train, &plan, error, sizeof error), error);
+      fixture::check(qlora_plan_training(&config, &lora, &train, &plan, error, sizeof error),
+                     error);
 
       const fixture::Model model = fixture::make_model(c);
       fixture::TrainOptions options;
@@ -232,8 +234,8 @@ OP_TEST(the_plan_is_what_a_run_allocates) {
       EXPECT(plan.base == real.base && plan.constants == real.constants, name);
       EXPECT(plan.lora == real.lora && plan.optimizer == real.optimizer, name);
       EXPECT(plan.activations == real.activations, name);
-      EXPECT(plan.workspace == real.workspace, name + " " + std::to_string(plan.workspace) + " " +
-                                                   std::to_string(real.workspace));
+      EXPECT(plan.workspace == real.workspace,
+             name + " " + std::to_string(plan.workspace) + " " + std::to_string(real.workspace));
       EXPECT(plan.total == real.total, name);
     }
   }
