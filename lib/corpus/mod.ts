@@ -15,6 +15,7 @@ export { CSV_COLUMNS } from "./header.ts";
 export * from "./jsonl.ts";
 export * from "./leak_check.ts";
 export * from "./legacy.ts";
+export * from "./nearest.ts";
 export * from "./normalize.ts";
 export * from "./pii.ts";
 export * from "./quarantine.ts";
