@@ -1,0 +1,105 @@
+/**
+ * What the rubric needs to know about each sentence of an answer: its key, how it ties to the
+ * question, whether it merely repeats it.
+ *
+ * @module
+ */
+import { contentStems, type Stemmer, stemmerOf } from "./bengali_stem.ts";
+import type { CompiledLexicon } from "./empathy_lexicon.ts";
+import { cueKey } from "./fold.ts";
+import { type Sentence, sentencesOf } from "./sentences.ts";
+
+/** One sentence of an answer, read against the question. */
+export interface ReadSentence extends Sentence {
+  readonly key: string;
+  /** Content words of its own, feelings left out. */
+  readonly own: number;
+  /** Content words, feelings included. */
+  readonly informative: number;
+  /** Content words that the question has too. */
+  readonly shared: number;
+  /** Content words from a part of life that the question speaks of. */
+  readonly related: number;
+  /** Content words from parts of life that the question does not speak of. */
+  readonly foreign: number;
+  readonly words: number;
+  /** Most of it stands in the question word for word, or it is a bare list of words. */
+  readonly hollow: boolean;
+}
+
+/** An answer read against its question. */
+export interface ReadAnswer {
+  readonly sentences: readonly ReadSentence[];
+  /** Some sentence shares a content word with the question, or two are related to it. */
+  readonly grounded: boolean;
+}
+
+function trigrams(key: string): string[] {
+  const words = key.split(" ").filter((word) => /\p{L}/u.test(word));
+  return words.slice(2).map((_, i) => words.slice(i, i + 3).join(" "));
+}
+
+/** Whether at least 70 % of a sentence's word trigrams stand in the question. */
+function echoes(key: string, questionGrams: ReadonlySet<string>): boolean {
+  const grams = trigrams(key);
+  return grams.length > 0 &&
+    grams.filter((gram) => questionGrams.has(gram)).length >= 0.7 * grams.length;
+}
+
+/** Whether at least 60 % of five or more words come from the scorer's own vocabulary. */
+function isWordList(key: string, stemmer: Stemmer): boolean {
+  const words = key.split(" ").filter((word) => /\p{L}/u.test(word));
+  return words.length >= 5 && words.filter(stemmer.isKeyword).length >= 0.6 * words.length;
+}
+
+/** Reads an answer sentence by sentence. */
+export function readAnswer(
+  question: string,
+  answer: string,
+  lexicon: CompiledLexicon,
+): ReadAnswer {
+  const stemmer = stemmerOf(lexicon);
+  const questionKey = cueKey(question, lexicon.fold);
+  const questionGrams = new Set(trigrams(questionKey));
+  const asked = [...contentStems(questionKey, stemmer)].filter((stem) => !stemmer.isEmotion(stem));
+  const askedStems = new Set(asked);
+  const askedFields = new Set(asked.flatMap((stem) => stemmer.fieldsOf(stem)));
+  const sentences = sentencesOf(answer).map((sentence): ReadSentence => {
+    const key = cueKey(sentence.text, lexicon.fold);
+    const stems = [...contentStems(key, stemmer)];
+    const own = stems.filter((stem) => !stemmer.isEmotion(stem));
+    const fielded = own.filter((stem) =>
+      !askedStems.has(stem) && stemmer.fieldsOf(stem).length > 0
+    );
+    const related = fielded.filter((stem) =>
+      stemmer.fieldsOf(stem).some((field) => askedFields.has(field))
+    );
+    return {
+      ...sentence,
+      key,
+      own: own.length,
+      informative: stems.length,
+      shared: own.filter((stem) => askedStems.has(stem)).length,
+      related: related.length,
+      foreign: fielded.length - related.length,
+      words: key.split(" ").filter((word) => /\p{L}/u.test(word)).length,
+      hollow: echoes(key, questionGrams) || isWordList(key, stemmer),
+    };
+  });
+  const solid = sentences.filter((sentence) => !sentence.hollow);
+  const related = solid.reduce((sum, sentence) => sum + sentence.related, 0);
+  return {
+    sentences,
+    grounded: solid.some((sentence) => sentence.shared > 0) || related >= 2,
+  };
+}
+
+/**
+ * Whether a sentence speaks of this situation: it shares a word with the question; or it is related
+ * to it and says something of its own; or, in an answer that is about the question at all, it says
+ * enough of its own.
+ */
+export function isSpecific(sentence: ReadSentence, answer: ReadAnswer, enough: number): boolean {
+  return sentence.shared > 0 || (sentence.related > 0 && sentence.own >= 2) ||
+    (answer.grounded && sentence.informative >= enough);
+}
