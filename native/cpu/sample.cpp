@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpu_device.h"
+#include "kernels.h"
 #include "philox.h"
 
 namespace qlora {
@@ -25,12 +26,6 @@ int32_t argmax(const float* z, int64_t V) {
     if (z[c] > z[best] || (std::isnan(z[best]) && !std::isnan(z[c]))) best = c;
   }
   return static_cast<int32_t>(best);
-}
-
-double log_sum_exp(const float* z, int64_t V, float top) {
-  double sum = 0.0;
-  for (int64_t c = 0; c < V; ++c) sum += std::exp(static_cast<double>(z[c] - top));
-  return static_cast<double>(top) + std::log(sum);
 }
 
 void penalise(float* z, const int32_t* history, int64_t begin, int64_t end, float penalty) {
@@ -52,64 +47,84 @@ void keep_top_k(float* z, int64_t V, int64_t k) {
   }
 }
 
-void keep_top_p(float* z, int64_t V, float top_p, float top) {
-  if (top_p >= 1.0f) return;
-  std::vector<int32_t> ids;
-  double total = 0.0;
-  for (int64_t c = 0; c < V; ++c) {
-    if (z[c] == kNever) continue;
-    ids.push_back(static_cast<int32_t>(c));
-    total += std::exp(static_cast<double>(z[c] - top));
+struct Candidate {
+  float z;
+  int32_t id;
+  // The higher logit first, the lower id on ties.
+  bool operator<(const Candidate& other) const {
+    return z > other.z || (z == other.z && id < other.id);
   }
-  std::sort(ids.begin(), ids.end(),
-            [z](int32_t a, int32_t b) { return z[a] > z[b] || (z[a] == z[b] && a < b); });
-  const double bound = static_cast<double>(top_p) * total;
-  double above = 0.0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const double p = std::exp(static_cast<double>(z[ids[i]] - top));
-    if (i > 0 && above >= bound) z[ids[i]] = kNever;
-    above += p;
+};
+
+// Ids whose weight p = e^(z − max z) is at least `least`, and the sum of their weights.
+std::vector<Candidate> candidates_from(const std::vector<float>& p, const float* z, float least,
+                                       double* mass) {
+  std::vector<Candidate> candidates;
+  *mass = 0.0;
+  for (size_t c = 0; c < p.size(); ++c) {
+    if (p[c] < least || p[c] == 0.0f) continue;
+    candidates.push_back({z[c], static_cast<int32_t>(c)});
+    *mass += static_cast<double>(p[c]);
   }
+  return candidates;
 }
 
-void keep_min_p(float* z, int64_t V, float min_p, float top) {
-  if (min_p <= 0.0f) return;
-  const float least = top + std::log(std::min(min_p, 1.0f));
-  for (int64_t c = 0; c < V; ++c) {
-    if (!(z[c] >= least)) z[c] = kNever;
+// Sets the weights of all others to 0. Only as many ids are sorted as hold the mass asked for.
+void keep_top_p(std::vector<float>& p, const float* z, float top_p, double total) {
+  if (top_p >= 1.0f) return;
+  const double bound = static_cast<double>(top_p) * total;
+  double mass = 0.0;
+  float least = 0.125f;
+  std::vector<Candidate> candidates = candidates_from(p, z, least, &mass);
+  while (mass < bound && least > 0.0f) {
+    least = least > 1e-9f ? least / 32.0f : 0.0f;
+    candidates = candidates_from(p, z, least, &mass);
   }
+  std::sort(candidates.begin(), candidates.end());
+  std::vector<float> kept(p.size(), 0.0f);
+  double above = 0.0;
+  for (size_t i = 0; i < candidates.size() && (i == 0 || above < bound); ++i) {
+    const size_t id = static_cast<size_t>(candidates[i].id);
+    kept[id] = p[id];
+    above += static_cast<double>(p[id]);
+  }
+  p.swap(kept);
 }
 
 double uniform(uint64_t seed, uint32_t counter) {
   const cpu::PhiloxWords words = cpu::philox(counter, 0, 0, 0, static_cast<uint32_t>(seed),
                                              static_cast<uint32_t>(seed >> 32));
   const uint64_t bits = (uint64_t{words.word[0] >> 5} << 26) | (words.word[1] >> 6);
-  return static_cast<double>(bits) * 0x1p-53;
+  return static_cast<double>(bits) / 9007199254740992.0;  // 2⁵³
 }
 
-int32_t draw(const float* z, int64_t V, float top, double u) {
+int32_t draw(const std::vector<float>& p, double u) {
   double total = 0.0;
-  for (int64_t c = 0; c < V; ++c) total += std::exp(static_cast<double>(z[c] - top));
+  for (const float weight : p) total += static_cast<double>(weight);
   double sum = 0.0;
-  int32_t last = argmax(z, V);
-  for (int64_t c = 0; c < V; ++c) {
-    if (z[c] == kNever) continue;
-    sum += std::exp(static_cast<double>(z[c] - top));
-    last = static_cast<int32_t>(c);
+  size_t last = 0;
+  for (size_t c = 0; c < p.size(); ++c) {
+    if (p[c] == 0.0f) continue;
+    sum += static_cast<double>(p[c]);
+    last = c;
     if (sum > u * total) break;
   }
-  return last;
+  return static_cast<int32_t>(last);
 }
 
 int32_t choose(float* z, int64_t V, const ops::SamplingRow& row, const int32_t* history) {
   penalise(z, history, row.history_begin, row.history_end, row.repetition_penalty);
   if (row.temperature <= 0.0f) return argmax(z, V);
-  for (int64_t c = 0; c < V; ++c) z[c] = std::isnan(z[c]) ? kNever : z[c] / row.temperature;
-  const float top = z[argmax(z, V)];
+  for (int64_t c = 0; c < V; ++c) z[c] = z[c] / row.temperature;
+  for (int64_t c = 0; c < V; ++c) z[c] = std::isnan(z[c]) ? kNever : z[c];
   keep_top_k(z, V, row.top_k);
-  keep_top_p(z, V, row.top_p, top);
-  keep_min_p(z, V, row.min_p, top);
-  return draw(z, V, top, uniform(row.seed, row.counter));
+  std::vector<float> p(static_cast<size_t>(V));
+  float top = 0.0f;
+  const double total = cpu::kernels().row.softmax_terms(p.data(), z, V, &top);
+  if (!(top > kNever) || !std::isfinite(top)) return argmax(z, V);
+  keep_top_p(p, z, row.top_p, total);
+  for (float& weight : p) weight = weight < row.min_p ? 0.0f : weight;  // p of the best is 1
+  return draw(p, uniform(row.seed, row.counter));
 }
 
 }  // namespace
@@ -118,12 +133,12 @@ void ops::sample(int32_t* tokens, float* logprobs, float* logits, const Sampling
                  const int32_t* history, int64_t rows, int64_t V, Device& d) {
   cpu::cpu_device(d).parallel(rows, [&](int64_t i, int) {
     float* const z = logits + i * V;
-    const double lse = log_sum_exp(z, V, z[argmax(z, V)]);
-    // The logits are about to change, and the token is not known yet: keep them.
     const std::vector<float> unmodified(z, z + V);
+    float top = 0.0f;
+    const double sum = cpu::kernels().row.softmax_terms(nullptr, z, V, &top);
     tokens[i] = choose(z, V, rows_settings[i], history);
     const double logit = static_cast<double>(unmodified[size_t(tokens[i])]);
-    logprobs[i] = static_cast<float>(logit - lse);
+    logprobs[i] = static_cast<float>(logit - static_cast<double>(top) - std::log(sum));
   });
 }
 
