@@ -191,6 +191,7 @@ Trainer make_trainer(qlora_model* model, const TrainOptions& options) {
   config.recompute = options.recompute;
   config.max_grad_norm = options.max_grad_norm;
   config.weight_decay = options.weight_decay;
+  config.epsilon = options.epsilon;
   config.dropout_seed = options.dropout_seed;
   qlora_trainer* raw = nullptr;
   char error[512] = "";

@@ -74,6 +74,7 @@ struct TrainOptions {
   int recompute = QLORA_RECOMPUTE_NONE;
   double max_grad_norm = 1;
   double weight_decay = 0;
+  double epsilon = 1e-8;
   int max_tokens = 256;
   uint64_t dropout_seed = 7;
 };

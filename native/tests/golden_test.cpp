@@ -146,6 +146,7 @@ OP_TEST(golden_ten_steps) {
     fixture::TrainOptions options;
     options.max_grad_norm = c.number("max_grad_norm");
     options.weight_decay = c.number("weight_decay");
+    options.epsilon = c.number("epsilon");
     const fixture::Trainer trainer = fixture::make_trainer(model.get(), options);
     std::vector<float> losses;
     std::vector<float> norms;

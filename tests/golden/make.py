@@ -55,14 +55,15 @@ CASES = {
     ),
     "llama_nf4_double": dict(
         heads=4, kv_heads=2, head_dim=16, hidden=64, ffn=128, tied=True, llama3=True, prefix=9,
-        quantization="nf4_double", max_grad_norm=0.3, weight_decay=0.05, seed=6,
+        quantization="nf4_double", max_grad_norm=0.3, weight_decay=0.05, epsilon=1e-4, seed=6,
     ),
 }
 
 DEFAULTS = dict(
     family="llama", layers=2, vocab=80, tied=False, llama3=False, prefix=0, lengths=[9, 1, 14, 6],
     targets=MODULES, rank=4, alpha=8.0, rslora=False, quantization="none", max_grad_norm=1.0,
-    weight_decay=0.0, learning_rate=0.01, rope_theta=10000.0, eps=1e-5, max_position=64,
+    weight_decay=0.0, learning_rate=0.01, epsilon=1e-8, rope_theta=10000.0, eps=1e-5,
+    max_position=64,
 )
 
 
@@ -198,7 +199,8 @@ def train(model, case, batches, tensors):
     weights = [torch.tensor([t[2] for t in batch["targets"]]) for batch in batches]
     parameters = adapter(model)
     optimizer = torch.optim.AdamW(
-        parameters.values(), lr=case["learning_rate"], weight_decay=case["weight_decay"]
+        parameters.values(), lr=case["learning_rate"], weight_decay=case["weight_decay"],
+        eps=case["epsilon"],
     )
     losses, norms = [], []
     for step, batch in enumerate(batches):
