@@ -72,6 +72,7 @@ void transpose(float* dst, int64_t dst_stride, const float* src, int64_t ld, int
   for (; r + 4 <= rows; r += 4) {
     int64_t c = 0;
     for (; c + kTurned <= cols; c += kTurned) {
+      for (int64_t i = r + 4; i < r + 8; ++i) prefetch(src + i * ld + c);
       turn_four(dst + c * dst_stride + r, dst_stride, src + r * ld + c, ld);
     }
     for (; c < cols; ++c) {

@@ -268,6 +268,17 @@ inline void look_up_nibbles(float* dst, const uint8_t* packed, int64_t bytes, co
   }
 }
 
+// Asks for the line at p, which need not be readable.
+inline void prefetch(const float* p) {
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__) || defined(_M_X64)
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__)
+  __builtin_prefetch(p);
+#else
+  static_cast<void>(p);
+#endif
+}
+
 // ---- four rows turned into columns ------------------------------------------------------------
 
 #if defined(__AVX512F__)
