@@ -8,9 +8,9 @@
  * @module
  */
 import { type BleuTokenizer, bleuTokens } from "./bleu_tokenizers.ts";
-import { matchCount, trimEndFields, wordNgrams } from "./ngrams.ts";
+import { ngramMatches, ngramTotal, trimEndFields } from "./ngrams.ts";
 import { checkPaired } from "./pairs.ts";
-import { type MetricTable, statisticsOf, sumRows } from "./statistics.ts";
+import { type MetricTable, type ScoreOfSums, statisticsOf, sumRows } from "./statistics.ts";
 
 /** The sacreBLEU version whose numbers and signatures these are. */
 export const SACREBLEU_VERSION = "2.6.0";
@@ -43,12 +43,8 @@ function bleuRow(hypothesis: string, reference: string, options: BleuOptions): n
   const { tokenize = "intl", maxOrder = 4 } = options;
   const hyp = bleuTokens(trimEndFields(hypothesis), tokenize);
   const ref = bleuTokens(trimEndFields(reference), tokenize);
-  const matches: number[] = [];
-  const totals: number[] = [];
-  for (let order = 1; order <= maxOrder; order++) {
-    matches.push(matchCount(wordNgrams(hyp, order), wordNgrams(ref, order)));
-    totals.push(Math.max(0, hyp.length - order + 1));
-  }
+  const matches = ngramMatches(hyp, ref, maxOrder);
+  const totals = matches.map((_, n) => ngramTotal(hyp.length, n + 1));
   return [hyp.length, ref.length, ...matches, ...totals];
 }
 
@@ -76,6 +72,12 @@ function bleuParts(sums: Float64Array, maxOrder: number, effectiveOrder: boolean
   return { score, precisions, brevityPenalty };
 }
 
+/** What turns summed BLEU statistics into the score. */
+export function bleuOfSums(options: BleuOptions = {}): ScoreOfSums {
+  const { maxOrder = 4, effectiveOrder = false } = options;
+  return (sums) => bleuParts(sums, maxOrder, effectiveOrder).score;
+}
+
 /**
  * BLEU's statistics, one row a pair; their sum over any selection of items gives its corpus BLEU.
  *
@@ -87,11 +89,11 @@ export function bleuTable(
   options: BleuOptions = {},
 ): MetricTable {
   checkPaired("BLEU", hypotheses, references);
-  const { maxOrder = 4, effectiveOrder = false } = options;
+  const { maxOrder = 4 } = options;
   const rows = hypotheses.map((hyp, i) => bleuRow(hyp, references[i] ?? "", options));
   return {
     statistics: statisticsOf(rows, 2 + 2 * maxOrder),
-    score: (sums) => bleuParts(sums, maxOrder, effectiveOrder).score,
+    score: bleuOfSums(options),
   };
 }
 

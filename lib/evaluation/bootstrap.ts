@@ -145,7 +145,8 @@ export interface PairedDifference extends Interval {
  * The paired bootstrap of `b − a`: both systems are scored on the same draws.
  *
  * p as in sacreBLEU (Moses): with δ the observed |difference| and d* the |difference| in each draw,
- * p = (#{d* − mean(d*) > δ} + 1) / (draws + 1).
+ * p = (#{d* − mean(d*) > δ} + 1) / (draws + 1). Where sacreBLEU would call a system significantly
+ * different from itself (no draw shows any difference), p is 1.
  */
 export function pairedDifference(a: MetricTable, b: MetricTable, draws: Draws): PairedDifference {
   const before = bootstrapScores(a, draws);
@@ -158,6 +159,6 @@ export function pairedDifference(a: MetricTable, b: MetricTable, draws: Draws): 
   return {
     value,
     ...percentileInterval(differences),
-    pValue: (beyond + 1) / (sizes.length + 1),
+    pValue: sizes.every((size) => size === 0) ? 1 : (beyond + 1) / (sizes.length + 1),
   };
 }

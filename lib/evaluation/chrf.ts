@@ -7,14 +7,7 @@
  * @module
  */
 import { SACREBLEU_VERSION } from "./bleu.ts";
-import {
-  characterNgrams,
-  matchCount,
-  type NgramCounts,
-  splitFields,
-  totalCount,
-  wordNgrams,
-} from "./ngrams.ts";
+import { codePoints, ngramMatches, ngramTotal, splitFields } from "./ngrams.ts";
 import { checkPaired } from "./pairs.ts";
 import { type MetricTable, scoreOf, statisticsOf } from "./statistics.ts";
 
@@ -51,21 +44,22 @@ function chrfWords(line: string): string[] {
   });
 }
 
-function allNgrams(line: string, charOrder: number, wordOrder: number): NgramCounts[] {
-  const words = wordOrder > 0 ? chrfWords(line) : [];
-  return [
-    ...characterNgrams(line, charOrder),
-    ...Array.from({ length: wordOrder }, (_, n) => wordNgrams(words, n + 1)),
-  ];
+/** Hypothesis count, reference count and matches for orders 1..`maxOrder`. */
+function orderCounts(hyp: readonly string[], ref: readonly string[], maxOrder: number): number[] {
+  if (maxOrder === 0) return [];
+  return ngramMatches(hyp, ref, maxOrder).flatMap((matches, n) => {
+    const refs = ngramTotal(ref.length, n + 1);
+    // An order that the reference is too short for counts no hypothesis n-grams.
+    return [refs === 0 ? 0 : ngramTotal(hyp.length, n + 1), refs, matches];
+  });
 }
 
-/** Statistics of one pair: hypothesis count, reference count and matches for each order. */
+/** Statistics of one pair: characters, then words. */
 function chrfRow(hypothesis: string, reference: string, charOrder: number, wordOrder: number) {
-  const ref = allNgrams(reference, charOrder, wordOrder);
-  return allNgrams(hypothesis, charOrder, wordOrder).flatMap((grams, order) => {
-    const other = ref[order] ?? new Map<string, number>();
-    return [other.size === 0 ? 0 : totalCount(grams), totalCount(other), matchCount(grams, other)];
-  });
+  return [
+    ...orderCounts(codePoints(hypothesis), codePoints(reference), charOrder),
+    ...orderCounts(chrfWords(hypothesis), chrfWords(reference), wordOrder),
+  ];
 }
 
 function chrfScore(sums: Float64Array, beta: number): number {

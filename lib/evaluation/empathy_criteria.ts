@@ -28,6 +28,9 @@ const ENOUGH_INFERENCE = 2;
 /** Words from which an inference counts as spelt out. */
 const LONG_STATEMENT = 8;
 
+/** A cue in which someone feels something; other cues judge the situation. */
+const OWN_FEELING = /(?:লাগছে|লাগল|লেগেছে|হচ্ছে|পেলাম|পাচ্ছি)$/u;
+
 /** A proposed step that leaves the choice: "চাইলে … বলতে পারেন", "… বললে হালকা লাগবে". */
 function stepCue(sentence: ReadSentence, lexicon: CompiledLexicon): string | undefined {
   const step = affirmedCue(sentence.key, lexicon.support.steps, lexicon);
@@ -36,11 +39,12 @@ function stepCue(sentence: ReadSentence, lexicon: CompiledLexicon): string | und
 
 /** Emotional reaction: concern or shared joy; 2 when tied to this situation. */
 export const readReaction: Reading = (sentence, answer, lexicon) => {
-  const { strong, weak, not } = lexicon.reaction;
+  const { strong, hearing, weak, not } = lexicon.reaction;
   const key = mask(sentence.key, not);
   const cue = affirmedCue(key, strong, lexicon);
   if (cue !== undefined) {
-    return { level: isSpecific(sentence, answer, ENOUGH_STATEMENT) ? 2 : 1, cue };
+    const answers = hasCue(sentence.key, hearing) || !OWN_FEELING.test(cue);
+    return { level: answers && isSpecific(sentence, answer, ENOUGH_STATEMENT) ? 2 : 1, cue };
   }
   const light = affirmedCue(key, weak, lexicon);
   return light === undefined ? undefined : { level: 1, cue: light };

@@ -44,6 +44,8 @@ export const EmpathyLexicon = z.strictObject({
   reaction: z.strictObject({
     /** Concern or shared joy; level 2 when tied to the situation. */
     strong: patterns,
+    /** Shows that a feeling answers someone: without one, "খারাপ লাগছে" may be anyone's. */
+    hearing: patterns,
     /** Level 1 always. */
     weak: patterns,
     /** Stretches in which no cue counts. */

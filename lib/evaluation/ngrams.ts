@@ -7,9 +7,6 @@ const SPACE_RUN = new RegExp(`[${PYTHON_SPACE}]+`, "u");
 const SPACES = new RegExp(SPACE_RUN, "gu");
 const TRAILING_SPACE = new RegExp(`[${PYTHON_SPACE}]+$`, "u");
 
-/** Counts of n-grams of one order. */
-export type NgramCounts = ReadonlyMap<string, number>;
-
 /** Python's `str.split()`: fields between white space, none empty. */
 export function splitFields(line: string): string[] {
   return line.split(SPACE_RUN).filter((field) => field !== "");
@@ -20,42 +17,66 @@ export function trimEndFields(line: string): string {
   return line.replace(TRAILING_SPACE, "");
 }
 
-/** Counts of the n-grams of a list of tokens that hold no white space. */
-export function wordNgrams(tokens: readonly string[], order: number): NgramCounts {
-  const counts = new Map<string, number>();
-  for (let i = 0; i + order <= tokens.length; i++) {
-    let gram = tokens[i] ?? "";
-    for (let j = 1; j < order; j++) gram += ` ${tokens[i + j]}`;
-    counts.set(gram, (counts.get(gram) ?? 0) + 1);
-  }
-  return counts;
+/** The code points of a line, white space left out. */
+export function codePoints(line: string): string[] {
+  return Array.from(line.replace(SPACES, ""));
 }
 
-/** Counts of the code-point n-grams of a line, white space left out, for orders 1..`maxOrder`. */
-export function characterNgrams(line: string, maxOrder: number): NgramCounts[] {
-  const text = line.replace(SPACES, "");
-  const points = Array.from(text);
-  const astral = points.length !== text.length;
-  return Array.from({ length: maxOrder }, (_, n) => {
-    const counts = new Map<string, number>();
-    for (let i = 0; i + n < points.length; i++) {
-      const gram = astral ? points.slice(i, i + n + 1).join("") : text.slice(i, i + n + 1);
-      counts.set(gram, (counts.get(gram) ?? 0) + 1);
-    }
-    return counts;
+/** Number of n-grams of one order in a text of so many tokens. */
+export function ngramTotal(tokens: number, order: number): number {
+  return Math.max(0, tokens - order + 1);
+}
+
+/**
+ * How many n-grams two texts have in common for orders 1..`maxOrder`, each counted as often as it
+ * occurs in both.
+ *
+ * Every n-gram of the reference gets a number, found from the number of its first n − 1 tokens and
+ * its last token; a hypothesis n-gram whose beginning is unknown cannot match and is not looked up.
+ */
+export function ngramMatches(
+  hypothesis: readonly string[],
+  reference: readonly string[],
+  maxOrder: number,
+): number[] {
+  const numbers = new Map<string, number>();
+  const ref = reference.map((token) => {
+    const number = numbers.get(token) ?? numbers.size;
+    numbers.set(token, number);
+    return number;
   });
-}
-
-/** How many n-grams there are. */
-export function totalCount(counts: NgramCounts): number {
-  let total = 0;
-  for (const count of counts.values()) total += count;
-  return total;
-}
-
-/** How many n-grams two texts have in common, each counted as often as it occurs in both. */
-export function matchCount(a: NgramCounts, b: NgramCounts): number {
-  let matches = 0;
-  for (const [gram, count] of a) matches += Math.min(count, b.get(gram) ?? 0);
+  const hyp = hypothesis.map((token) => numbers.get(token) ?? -1);
+  const vocabulary = numbers.size;
+  let refGrams = ref;
+  let hypGrams = hyp;
+  const matches = [countCommon(hypGrams, refGrams)];
+  for (let order = 2; order <= maxOrder; order++) {
+    const known = new Map<number, number>();
+    refGrams = ref.slice(order - 1).map((last, i) => {
+      const key = (refGrams[i] ?? 0) * vocabulary + last;
+      const number = known.get(key) ?? known.size;
+      known.set(key, number);
+      return number;
+    });
+    hypGrams = hyp.slice(order - 1).map((last, i) => {
+      const first = hypGrams[i] ?? -1;
+      return first < 0 || last < 0 ? -1 : known.get(first * vocabulary + last) ?? -1;
+    });
+    matches.push(countCommon(hypGrams, refGrams));
+  }
   return matches;
+}
+
+/** Common elements of two lists of numbers, −1 standing for none. */
+function countCommon(a: readonly number[], b: readonly number[]): number {
+  const left = new Int32Array(b.length);
+  for (const number of b) left[number] = (left[number] ?? 0) + 1;
+  let common = 0;
+  for (const number of a) {
+    const count = number < 0 ? 0 : left[number] ?? 0;
+    if (count === 0) continue;
+    left[number] = count - 1;
+    common++;
+  }
+  return common;
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { matchCount, wordNgrams } from "./ngrams.ts";
+import { ngramMatches, ngramTotal } from "./ngrams.ts";
 import { checkPaired } from "./pairs.ts";
 import { meanTable, type MetricTable, scoreOf } from "./statistics.ts";
 
@@ -32,11 +32,6 @@ function f1(matches: number, hypothesis: number, reference: number): number {
   return matches === 0 ? 0 : 2 * matches / (hypothesis + reference);
 }
 
-function ngramF1(hyp: readonly string[], ref: readonly string[], order: number): number {
-  const matches = matchCount(wordNgrams(hyp, order), wordNgrams(ref, order));
-  return f1(matches, Math.max(0, hyp.length - order + 1), Math.max(0, ref.length - order + 1));
-}
-
 /** Length of the longest common subsequence. */
 function commonSubsequence(a: readonly string[], b: readonly string[]): number {
   let previous = new Uint32Array(b.length + 1);
@@ -58,9 +53,10 @@ export function rougePair(hypothesis: string, reference: string): RougeScores {
   const ref = rougeTokens(reference);
   const same = hyp.length > 0 && hyp.length === ref.length && hyp.every((t, i) => t === ref[i]);
   if (same) return { rouge1: 1, rouge2: 1, rougeL: 1 };
+  const [ones = 0, twos = 0] = ngramMatches(hyp, ref, 2);
   return {
-    rouge1: ngramF1(hyp, ref, 1),
-    rouge2: ngramF1(hyp, ref, 2),
+    rouge1: f1(ones, hyp.length, ref.length),
+    rouge2: f1(twos, ngramTotal(hyp.length, 2), ngramTotal(ref.length, 2)),
     rougeL: f1(commonSubsequence(hyp, ref), hyp.length, ref.length),
   };
 }

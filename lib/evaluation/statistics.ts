@@ -77,3 +77,9 @@ export function meanTable(values: readonly (number | null)[], scale = 1): Metric
 export function scoreOf({ statistics, score }: MetricTable): number {
   return score(sumRows(statistics));
 }
+
+/** The metric of one item. */
+export function rowScore({ statistics, score }: MetricTable, item: number): number {
+  const { width, values } = statistics;
+  return score(values.subarray(item * width, (item + 1) * width));
+}

@@ -1,0 +1,64 @@
+/**
+ * Every metric of the evaluation: its key in JSON, its label, unit and direction.
+ *
+ * @module
+ */
+
+/** How a metric is read. */
+export interface MetricInfo {
+  readonly label: string;
+  /** What its numbers are. */
+  readonly unit: "ratio" | "bits" | "0..100" | "0..1" | "0..2" | "share" | "words";
+  readonly better: "higher" | "lower" | "neither";
+  readonly family: "likelihood" | "overlap" | "empathy" | "gates" | "degeneracy";
+}
+
+type Row = readonly [
+  label: string,
+  unit: MetricInfo["unit"],
+  better: MetricInfo["better"],
+  family: MetricInfo["family"],
+];
+
+const ROWS = {
+  perplexity: ["Perplexity", "ratio", "lower", "likelihood"],
+  bits_per_byte: ["Bits per byte", "bits", "lower", "likelihood"],
+  bleu: ["BLEU", "0..100", "higher", "overlap"],
+  bleu_1: ["BLEU-1", "0..100", "higher", "overlap"],
+  chrf_pp: ["chrF++", "0..100", "higher", "overlap"],
+  rouge_1: ["ROUGE-1 F1", "0..1", "higher", "overlap"],
+  rouge_2: ["ROUGE-2 F1", "0..1", "higher", "overlap"],
+  rouge_l: ["ROUGE-L F1", "0..1", "higher", "overlap"],
+  empathy: ["Empathy (proxy)", "0..100", "higher", "empathy"],
+  empathy_reaction: ["Emotional reaction", "0..2", "higher", "empathy"],
+  empathy_interpretation: ["Interpretation", "0..2", "higher", "empathy"],
+  empathy_exploration: ["Exploration", "0..2", "higher", "empathy"],
+  empathy_support: ["Support and agency", "0..2", "higher", "empathy"],
+  legacy_keyword_score: ["Keyword score (legacy)", "0..100", "neither", "empathy"],
+  gate_form: ["Form gate passed", "share", "higher", "gates"],
+  gate_safety: ["Safety gate passed", "share", "higher", "gates"],
+  ends_in_terminal: ["Ends as a sentence", "share", "higher", "degeneracy"],
+  hit_cap: ["Cut off at the cap", "share", "lower", "degeneracy"],
+  has_replacement: ["Holds U+FFFD", "share", "lower", "degeneracy"],
+  repeats_four_gram: ["Repeats four words", "share", "lower", "degeneracy"],
+  non_bengali: ["Not Bengali", "share", "lower", "degeneracy"],
+  empty: ["Empty", "share", "lower", "degeneracy"],
+  answer_words: ["Words an answer", "words", "neither", "degeneracy"],
+} as const satisfies Record<string, Row>;
+
+/** Key of a metric. */
+export type MetricId = keyof typeof ROWS;
+
+/** All keys, in the order of reports. */
+export const METRIC_IDS = Object.keys(ROWS) as readonly MetricId[];
+
+/** What is known about a metric. */
+export function metricInfo(id: MetricId): MetricInfo {
+  const [label, unit, better, family] = ROWS[id];
+  return { label, unit, better, family };
+}
+
+/** Builds a record with one entry a metric. */
+export function forEachMetric<T>(make: (id: MetricId) => T): Record<MetricId, T> {
+  return Object.fromEntries(METRIC_IDS.map((id) => [id, make(id)])) as Record<MetricId, T>;
+}
