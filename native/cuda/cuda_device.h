@@ -1,0 +1,81 @@
+// The CUDA Device: one stream, one cuBLASLt handle with its workspace, pinned staging for copies,
+// scratch memory for the ops. Ops reach it through cuda_device(d).
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "ops.h"
+
+namespace qlora {
+namespace cuda {
+
+// Throws Error unless status is success: out_of_memory for allocations, device otherwise.
+void check(cudaError_t status, const char* what);
+// After a kernel launch: reports a bad launch shape at once; errors inside come with synchronize.
+inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+struct GemmPlans;  // gemm.cpp: cuBLASLt's choice for each shape seen
+
+struct StagingBuffer {
+  void* data = nullptr;          // pinned host memory
+  cudaEvent_t free = nullptr;    // the copy out of it is done
+};
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int ordinal);
+  ~CudaDevice() override;
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+
+  void* allocate(size_t bytes) override;
+  void release(void* pointer) noexcept override;
+  // The source may be reused on return.
+  void copy_to_device(void* dst, const void* src_host, size_t bytes) override;
+  void copy_to_host(void* dst_host, const void* src, size_t bytes) override;
+  void copy(void* dst, const void* src, size_t bytes) override;
+  void fill_zero(void* dst, size_t bytes) override;
+  void synchronize() override;
+  void make_current() override;
+  DeviceMemory memory() const override;
+  int64_t workspace_bytes() const override;
+
+  cudaStream_t stream() const { return stream_; }
+  int sm_count() const { return sm_count_; }
+  int max_shared_bytes() const { return max_shared_bytes_; }  // a block may ask for
+  int compute_capability() const { return compute_capability_; }  // 90 for 9.0
+
+  cublasLtHandle_t blas() const { return blas_; }
+  void* blas_workspace() const { return blas_workspace_; }
+  static constexpr size_t kBlasWorkspaceBytes = size_t{32} << 20;
+  GemmPlans& gemm_plans() { return *gemm_plans_; }
+
+  // Scratch of one op, at least `bytes`, 256-byte aligned; the next op may overwrite it. It grows
+  // when an op asks for more than any before and is counted in workspace_bytes.
+  void* scratch(size_t bytes);
+
+ private:
+  void destroy() noexcept;
+
+  int ordinal_;
+  int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
+  cudaStream_t stream_ = nullptr;
+  cublasLtHandle_t blas_ = nullptr;
+  void* blas_workspace_ = nullptr;
+  void* scratch_ = nullptr;
+  size_t scratch_bytes_ = 0;
+  static constexpr size_t kStagingBytes = size_t{8} << 20;
+  StagingBuffer staging_[2];
+  int next_staging_ = 0;
+  std::unique_ptr<GemmPlans> gemm_plans_;
+};
+
+inline CudaDevice& cuda_device(Device& d) { return static_cast<CudaDevice&>(d); }
+
+}  // namespace cuda
+}  // namespace qlora
