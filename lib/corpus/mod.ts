@@ -23,5 +23,6 @@ export * from "./random.ts";
 export * from "./reasons.ts";
 export * from "./records.ts";
 export * from "./runs.ts";
+export * from "./similar_pairs.ts";
 export * from "./split.ts";
 export * from "./text_key.ts";
