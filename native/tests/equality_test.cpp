@@ -137,6 +137,66 @@ OP_TEST(recompute_is_kept_bit_for_bit) {
   }
 }
 
+OP_TEST(a_budget_keeps_some_layers_and_changes_no_bit) {
+  const golden::Case c("gqa2_tied_llama3");
+  qlora_model_config config = fixture::config_of(c);
+  config.num_layers = 5;
+  qlora_lora_config lora = fixture::lora_of(c, 0.2);
+  qlora_train_config train_config;
+  qlora_train_config_default(&train_config);
+  train_config.max_tokens = 128;
+  train_config.max_sequences = 8;
+  train_config.max_targets = 128;
+  const auto total = [&](int recompute) {
+    qlora_memory_report plan{};
+    plan.struct_size = sizeof plan;
+    char error[512] = "";
+    train_config.recompute = recompute;
+    fixture::check(qlora_plan_training(&config, &lora, &train_config, &plan, error, sizeof error),
+                   error);
+    return plan.total;
+  };
+  const int64_t least = total(QLORA_RECOMPUTE_FULL);
+  const int64_t most = total(QLORA_RECOMPUTE_NONE);
+  std::vector<float> gradients_of_budget[3];
+  int32_t kept[3] = {};
+  for (int i = 0; i < 3; ++i) {
+    // Loading buffers come and go before the trainer's; an eighth of the budget decides residency.
+    config.memory_budget = least + i * (most - least) / 2;
+    qlora_model* raw_model = nullptr;
+    char error[512] = "";
+    fixture::check(qlora_model_create(&config, &raw_model, error, sizeof error), error);
+    const fixture::Model model(raw_model);
+    fixture::check(qlora_model_load_random(raw_model, 11, 0.2), qlora_model_error(raw_model));
+    fixture::check(qlora_model_finalize(raw_model), qlora_model_error(raw_model));
+    fixture::check(qlora_model_attach_lora(raw_model, &lora), qlora_model_error(raw_model));
+    train_config.recompute = QLORA_RECOMPUTE_AUTO;
+    qlora_trainer* raw = nullptr;
+    fixture::check(qlora_trainer_create(raw_model, &train_config, &raw, error, sizeof error),
+                   error);
+    const fixture::Trainer trainer(raw);
+    kept[i] = memory_of(raw_model).kept_layers;
+    // One step first, so that B is not zero.
+    for (int batch = 0; batch < 2; ++batch) {
+      fixture::accumulate(raw, fixture::samples_of(c, batch), true);
+      if (batch == 0) fixture::step(raw, 0.01);
+    }
+    for (int layer = 0; layer < 5; ++layer) {
+      const std::string name =
+          "model.layers." + std::to_string(layer) + ".mlp.down_proj.lora_A.weight";
+      std::vector<float> values(static_cast<size_t>(lora.rank * config.intermediate_size));
+      fixture::check(qlora_trainer_read_gradient(raw, name.c_str(), values.data(),
+                                                 static_cast<int64_t>(values.size())),
+                     qlora_trainer_error(raw));
+      gradients_of_budget[i].insert(gradients_of_budget[i].end(), values.begin(), values.end());
+    }
+  }
+  EXPECT(kept[0] < kept[1] && kept[1] < 5, std::to_string(kept[0]) + " " + std::to_string(kept[1]));
+  EXPECT(kept[2] == 5, std::to_string(kept[2]));
+  EXPECT(op_test::same_bits(gradients_of_budget[0], gradients_of_budget[1]), "some layers kept");
+  EXPECT(op_test::same_bits(gradients_of_budget[0], gradients_of_budget[2]), "all layers kept");
+}
+
 OP_TEST(same_seed_and_any_number_of_threads_same_bits) {
   for (const char* name : kCases) {
     const golden::Case c(name);
