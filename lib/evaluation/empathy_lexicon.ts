@@ -12,7 +12,9 @@ import { makeFold } from "./fold.ts";
 import data from "./empathy_lexicon.json" with { type: "json" };
 
 const word = z.string().regex(/^[\u0980-\u09ff]+$/u, "expected one Bengali word");
-const words = z.array(word);
+/** Word lists: each string holds one word or several, apart by spaces. */
+const words = z.array(z.string()).transform((lines) => lines.flatMap((line) => line.split(/\s+/u)))
+  .pipe(z.array(word));
 const pattern = z.string().regex(
   /^(?:[\u0980-\u09ff()|*? ]|\.\.)+$/u,
   "expected Bengali letters, spaces and ( ) | * ? .. only",
