@@ -11,13 +11,21 @@ import { inKernel } from "./host.ts";
 
 const titleOf = (figure: Figure) => figure.layout.title.text || "Plot";
 
+/** Options of {@linkcode show}. */
+export interface ShowOptions {
+  /** Also saves the picture as `<saveTo>.svg`, in a kernel or not; the folder is made. */
+  readonly saveTo?: string;
+}
+
 /**
  * Shows a figure: interactive where the front end knows Plotly, a still picture everywhere else.
- * Outside a kernel it does nothing; use {@linkcode savePlot} there.
+ * Outside a kernel nothing is shown; `saveTo` saves the picture there too.
  */
-export async function show(figure: Figure): Promise<void> {
-  if (!inKernel()) return;
+export async function show(figure: Figure, { saveTo }: ShowOptions = {}): Promise<void> {
+  if (saveTo === undefined && !inKernel()) return;
   const picture = await figureSvg(figure);
+  if (saveTo !== undefined) await savePicture(picture, saveTo);
+  if (!inKernel()) return;
   await display({
     "application/vnd.plotly.v1+json": {
       data: figure.data,
@@ -42,6 +50,14 @@ async function saveText(path: string, text: string): Promise<void> {
       { cause: error },
     );
   }
+}
+
+/** Writes a picture as `<path>.svg`; returns the path without its ending. */
+async function savePicture(picture: string, path: string): Promise<string> {
+  const base = path.replace(/\.(svg|html)$/, "");
+  await Deno.mkdir(dirname(base), { recursive: true });
+  await saveText(`${base}.svg`, picture);
+  return base;
 }
 
 /** The page of a saved figure: the still picture, and beside it a script that makes it live. */
@@ -95,10 +111,8 @@ export async function savePlot(
   path: string,
   options: SavePlotOptions = {},
 ): Promise<readonly string[]> {
-  const base = path.replace(/\.(svg|html)$/, "");
-  await Deno.mkdir(dirname(base), { recursive: true });
   const picture = await figureSvg(figure);
-  await saveText(`${base}.svg`, picture);
+  const base = await savePicture(picture, path);
   if (!options.page) return [`${base}.svg`];
   await saveScript(dirname(base));
   await saveText(`${base}.html`, page(figure, picture));

@@ -7,7 +7,7 @@ import { fiveNumbers, histogramBins } from "@lib/notebook/plot_statistics.ts";
 import { bar, groupedBar } from "@lib/notebook/plot_bars.ts";
 import { box, histogram } from "@lib/notebook/plot_distributions.ts";
 import { line, scatter } from "@lib/notebook/plot_lines.ts";
-import { savePlot } from "@lib/notebook/show.ts";
+import { savePlot, show } from "@lib/notebook/show.ts";
 import { textWidth } from "@lib/notebook/text_width.ts";
 import { inProjectFolder } from "./notebook_fixture.ts";
 
@@ -158,5 +158,16 @@ Deno.test("a plot is saved as a picture and as a page that needs no network", as
     assertStringIncludes(page, await Deno.readTextFile(`${base}.svg`));
     assertEquals(page.match(/<\/script>/g)?.length, 2, "data cannot end the script");
     assert(!/(src|href)="https?:/.test(page));
+  });
+});
+
+Deno.test("showing with saveTo saves the picture, without a kernel too", async () => {
+  await inProjectFolder(async (folder) => {
+    const figure = line([{ name: "train", y: [1, 2] }], { title: "Loss" });
+    await show(figure, { saveTo: join(folder, "plots", "shown") });
+    const picture = await Deno.readTextFile(join(folder, "plots", "shown.svg"));
+    assert(/^<svg[^]*Loss[^]*<\/svg>\s*$/.test(picture), picture.slice(0, 200));
+    await show(figure);
+    assertEquals([...Deno.readDirSync(join(folder, "plots"))].length, 1);
   });
 });
