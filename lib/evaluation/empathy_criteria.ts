@@ -96,6 +96,8 @@ export const readExploration: Reading = (sentence, answer, lexicon) => {
 export const readSupport: Reading = (sentence, answer, lexicon) => {
   const lists = lexicon.support;
   if (hasCue(sentence.key, lists.against)) return undefined;
+  const presence = affirmedCue(sentence.key, lists.presence, lexicon);
+  if (presence !== undefined) return { level: 1, cue: presence };
   const step = stepCue(sentence, lexicon);
   if (step !== undefined && !sentence.question) {
     const fitting = hasCue(sentence.key, lists.actions) ||

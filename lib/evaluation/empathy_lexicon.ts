@@ -81,6 +81,8 @@ export const EmpathyLexicon = z.strictObject({
     optional: patterns,
     /** Forms of a proposed step. */
     steps: patterns,
+    /** Offers of the counsellor's own ear, worded as steps: level 1. */
+    presence: patterns,
     /** Steps that fit nearly everyone. */
     actions: patterns,
     /** Comfort and vague advice. */

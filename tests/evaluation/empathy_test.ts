@@ -106,6 +106,26 @@ Deno.test("someone's own complaint is not a reaction to this person", () => {
   assertEquals(levels("আমি এখন কী করব?").exploration, 0);
 });
 
+Deno.test("plain and translated wordings count as well", () => {
+  const criteria = {
+    reaction: [
+      "আমি আপনার জন্য দুঃখ বোধ করছি।",
+      "এটি শুনে আমি দুঃখ পেলাম।",
+      "ওহ না! এটা ভয়ানক।",
+      "আমি আপনার জন্য খুশি।",
+      "আশা করি সব ভালো হবে।",
+    ],
+    interpretation: ["বুঝলাম, মনটা ভালো নেই।", "এমন অনুভব করাটা স্বাভাবিক।"],
+    exploration: ["আরেকটু খুলে বলুন।", "এখন কেমন লাগছে?"],
+    support: ["যেকোনো সময় কথা বলতে পারেন।", "নিজের যত্ন নিন।"],
+  } as const;
+  for (const [criterion, answers] of Object.entries(criteria)) {
+    for (const answer of answers) {
+      assertEquals(levels(answer)[criterion as keyof typeof criteria], 1, answer);
+    }
+  }
+});
+
 Deno.test("spelling does not decide", () => {
   const same = [
     STRONG,
