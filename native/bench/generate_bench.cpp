@@ -100,10 +100,11 @@ int main(int argc, char** argv) {
     }
   }
   const double all = std::chrono::duration<double>(Clock::now() - start).count();
-  std::printf("%d sequences, prefix %d, prompt %d: prefill and first token %.1f ms (%.0f tokens/s), "
-              "then %.0f tokens/s\n",
-              sequences, prefix, prompt, prefill * 1e3, sequences * prompt / prefill,
-              static_cast<double>(total - first) / (all - prefill));
+  std::printf(
+      "%d sequences, prefix %d, prompt %d: prefill and first token %.1f ms (%.0f tokens/s), "
+      "then %.0f tokens/s\n",
+      sequences, prefix, prompt, prefill * 1e3, sequences * prompt / prefill,
+      static_cast<double>(total - first) / (all - prefill));
   qlora_generator_destroy(generator);
   qlora_model_destroy(model);
   return 0;

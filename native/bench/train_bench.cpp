@@ -121,11 +121,11 @@ int main(int argc, char** argv) {
     std::printf("step %d: loss %.4f, %.1f ms\n", i + 1, step.loss, seconds * 1e3);
   }
   const double flops = flops_of_step(config, lora.rank, batch.num_tokens, batch.num_targets);
-  std::printf("%d tokens (%d shared), %d targets: %.1f ms a step, %.0f tokens/s (%.0f unshared), "
-              "%.1f GFLOP of dense products, %.1f GFLOP/s\n",
-              batch.num_tokens, prefix, batch.num_targets, best * 1e3, batch.num_tokens / best,
-              (batch.num_tokens + (sequences - 1) * prefix) / best, flops * 1e-9,
-              flops / best * 1e-9);
+  std::printf(
+      "%d tokens (%d shared), %d targets: %.1f ms a step, %.0f tokens/s (%.0f unshared), "
+      "%.1f GFLOP of dense products, %.1f GFLOP/s\n",
+      batch.num_tokens, prefix, batch.num_targets, best * 1e3, batch.num_tokens / best,
+      (batch.num_tokens + (sequences - 1) * prefix) / best, flops * 1e-9, flops / best * 1e-9);
   qlora_trainer_destroy(trainer);
   qlora_model_destroy(model);
   return 0;

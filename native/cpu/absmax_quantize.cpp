@@ -20,9 +20,8 @@ std::vector<float> fractions(int points) {
   const float step = (1.0f - 0.1f) / static_cast<float>(points - 1);
   std::vector<float> values;
   for (int i = 0; i < points; ++i) {
-    values.push_back(i < points / 2
-                         ? std::fma(step, static_cast<float>(i), 0.1f)
-                         : std::fma(-step, static_cast<float>(points - 1 - i), 1.0f));
+    values.push_back(i < points / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                                    : std::fma(-step, static_cast<float>(points - 1 - i), 1.0f));
   }
   return values;
 }

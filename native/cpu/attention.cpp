@@ -4,11 +4,12 @@
 //   backward: δ = dout·out,  p = e^(s − lse),  dv[j] += p[j] · dout,
 //             ds[j] = p[j] · (dout·v[j] − δ) / √D,  dq = Σ ds[j] · k[j],  dk[j] += ds[j] · q
 //
-// Segment 0 is the prefix, segment s > 0 is sequence s − 1. Keys and values are packed once for all;
-// then the forward pass takes tiles of queries in any order. In the backward pass a task owns a key
-// head and either one sequence or, where a prefix is shared, a chunk of consecutive sequences: it
-// adds up dk and dv in order, the prefix's in an accumulator of its chunk; the accumulators are
-// summed in order at the end. Chunks depend on the batch alone, so the bits do not depend on threads.
+// Segment 0 is the prefix, segment s > 0 is sequence s − 1. Keys and values are packed once for
+// all; then the forward pass takes tiles of queries in any order. In the backward pass a task owns
+// a key head and either one sequence or, where a prefix is shared, a chunk of consecutive
+// sequences: it adds up dk and dv in order, the prefix's in an accumulator of its chunk; the
+// accumulators are summed in order at the end. Chunks depend on the batch alone, so the bits do not
+// depend on threads.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -85,8 +86,14 @@ struct PackedKeys {
     const int64_t panels = layout.packed_offset(s, g, layout.shape().D);
     const int64_t rows = layout.packed_offset(s, g, layout.padded_D());
     const auto at = [](float* base, int64_t offset) { return base ? base + offset : nullptr; };
-    return {count,  causal,  at(k_panels, panels), at(v_panels, panels), at(k_rows, rows),
-            at(v_rows, rows), nullptr, nullptr};
+    return {count,
+            causal,
+            at(k_panels, panels),
+            at(v_panels, panels),
+            at(k_rows, rows),
+            at(v_rows, rows),
+            nullptr,
+            nullptr};
   }
 };
 
@@ -97,9 +104,9 @@ PackedKeys pack_keys(const Layout& layout, const float* qkv, int64_t ld, bool ba
   const int64_t rows = layout.packed_size(layout.padded_D());
   const size_t floats = size_t((backward ? 2 : 1) * panels + rows);
   float* const scratch = device.shared_scratch(floats * sizeof(float));
-  const PackedKeys keys =
-      backward ? PackedKeys{scratch, scratch + panels, scratch + 2 * panels, nullptr}
-               : PackedKeys{scratch, nullptr, nullptr, scratch + panels};
+  const PackedKeys keys = backward
+                              ? PackedKeys{scratch, scratch + panels, scratch + 2 * panels, nullptr}
+                              : PackedKeys{scratch, nullptr, nullptr, scratch + panels};
   const int64_t k_column = shape.Q * shape.D, v_column = k_column + shape.G * shape.D;
   device.parallel((shape.S + 1) * shape.G, [&](int64_t task, int) {
     const int64_t s = task / shape.G, g = task % shape.G;
@@ -174,10 +181,9 @@ void backward_segment(const Layout& layout, const PackedKeys& keys, const Backwa
         tile.parts[0].dv = prefix_dv;
       }
       const int64_t t = layout.begin(s) + first;
-      layout.kernel().backward(tile, x.dqkv + t * x.ld_dqkv + h * D, x.ld_dqkv,
-                               x.dout + t * x.ld_dout + h * D, x.ld_dout,
-                               x.out + t * x.ld_out + h * D, x.ld_out, x.lse + h * shape.T + t,
-                               tile_scratch);
+      layout.kernel().backward(
+          tile, x.dqkv + t * x.ld_dqkv + h * D, x.ld_dqkv, x.dout + t * x.ld_dout + h * D,
+          x.ld_dout, x.out + t * x.ld_out + h * D, x.ld_out, x.lse + h * shape.T + t, tile_scratch);
     }
   }
   const bool to_prefix = s == 0;
@@ -259,8 +265,7 @@ void ops::attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t*
     const cpu::QueryTile& at = tiles[size_t(task / shape.G)];
     const int64_t g = task % shape.G, t = layout.begin(at.segment) + at.first;
     for (int64_t h = g * heads; h < (g + 1) * heads; ++h) {
-      const cpu::AttentionTile tile =
-          cpu::tile_of(layout, keys, qkv, ld, at.segment, h, at.first);
+      const cpu::AttentionTile tile = cpu::tile_of(layout, keys, qkv, ld, at.segment, h, at.first);
       layout.kernel().forward(tile, out + t * ld_out + h * D, ld_out,
                               lse != nullptr ? lse + h * shape.T + t : nullptr,
                               device.worker_scratch(worker));
@@ -279,10 +284,8 @@ void ops::attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, in
   cpu::CpuDevice& device = cpu::cpu_device(d);
   const cpu::Layout layout(shape);
   const cpu::PackedKeys keys = cpu::pack_keys(layout, qkv, ld, true, device);
-  const cpu::BackwardOperands x = {dqkv,   ld_dqkv, dout, ld_dout, out,
-                                   ld_out, lse,     qkv,  ld};
-  const int64_t tile_floats =
-      layout.kernel().backward_scratch(shape.D, shape.P + layout.longest());
+  const cpu::BackwardOperands x = {dqkv, ld_dqkv, dout, ld_dout, out, ld_out, lse, qkv, ld};
+  const int64_t tile_floats = layout.kernel().backward_scratch(shape.D, shape.P + layout.longest());
   const int64_t own_floats = 2 * layout.longest() * layout.padded_D();
   device.reserve_worker_scratch(size_t(tile_floats + own_floats) * sizeof(float));
   if (shape.P > 0) {

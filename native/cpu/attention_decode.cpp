@@ -72,11 +72,10 @@ void ops::attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t
   device.parallel(rows * G, [&](int64_t task, int worker) {
     const int64_t i = task / G, g = task % G;
     const int64_t base = slots[i] < 0 ? 0 : slots[i] * cache.slot_capacity * width;
-    const Span spans[2] = {
-        {prefix_length > 0 ? cache.prefix_k + g * D : nullptr,
-         prefix_length > 0 ? cache.prefix_v + g * D : nullptr, prefix_length},
-        {(slots[i] < 0 ? cache.prefix_k : cache.k) + base + g * D,
-         (slots[i] < 0 ? cache.prefix_v : cache.v) + base + g * D, lengths[i]}};
+    const Span spans[2] = {{prefix_length > 0 ? cache.prefix_k + g * D : nullptr,
+                            prefix_length > 0 ? cache.prefix_v + g * D : nullptr, prefix_length},
+                           {(slots[i] < 0 ? cache.prefix_k : cache.k) + base + g * D,
+                            (slots[i] < 0 ? cache.prefix_v : cache.v) + base + g * D, lengths[i]}};
     const int64_t count = prefix_length + lengths[i];
     float* const scores = device.worker_scratch(worker);
     float* const more = scores + kHeads * ld_scores;

@@ -237,7 +237,8 @@ void attention_backward_tile(const AttentionTile& tile, float* dq, int64_t ld_dq
   for (int64_t i = 0; i < kQueries; ++i) {  // a query that is not there weighs nothing
     lse_of[i] = i < n ? lse[i] : INFINITY;
     delta[i] = 0.0f;
-    for (int64_t c = 0; i < n && c < D; ++c) delta[i] += dout[i * ld_dout + c] * out[i * ld_out + c];
+    for (int64_t c = 0; i < n && c < D; ++c)
+      delta[i] += dout[i * ld_dout + c] * out[i * ld_out + c];
   }
 
   int64_t keys = 0;

@@ -107,9 +107,9 @@ void CpuDevice::reserve_worker_scratch(size_t bytes) {
 
 std::unique_ptr<Device> Device::create(const DeviceOptions& options) {
   if (options.threads < 0 || options.threads > cpu::kMaxThreads) {
-    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
-                "threads: expected 0 (all available) to " + std::to_string(cpu::kMaxThreads) +
-                    ", found " + std::to_string(options.threads));
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, "threads: expected 0 (all available) to " +
+                                                  std::to_string(cpu::kMaxThreads) + ", found " +
+                                                  std::to_string(options.threads));
   }
   const int threads = options.threads > 0 ? options.threads : cpu::available_threads();
   try {

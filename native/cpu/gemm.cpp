@@ -1,10 +1,10 @@
 // gemm: c = alpha · op(a) · op(b) + beta · c
 //
-// k is cut into blocks. Within a block, rows of op(a) are packed into panels of the tile's height and
-// columns of op(b) into panels of its width, so that the tile kernel reads both contiguously. Workers
-// share the packed b; each packs the rows of a it needs. When c has few rows, packing b would cost as
-// much as the product: b is then read where it lies (when its columns are contiguous). When op(a) is
-// stored transposed and c is narrow, cᵀ = op(b)ᵀ · op(a)ᵀ has this form.
+// k is cut into blocks. Within a block, rows of op(a) are packed into panels of the tile's height
+// and columns of op(b) into panels of its width, so that the tile kernel reads both contiguously.
+// Workers share the packed b; each packs the rows of a it needs. When c has few rows, packing b
+// would cost as much as the product: b is then read where it lies (when its columns are
+// contiguous). When op(a) is stored transposed and c is narrow, cᵀ = op(b)ᵀ · op(a)ᵀ has this form.
 //
 // Every element is one chain of multiply-adds per block, in the order of k, blocks added in order:
 // its bits do not depend on m, n, the threads or the path taken.
@@ -17,11 +17,11 @@ namespace qlora {
 namespace cpu {
 namespace {
 
-constexpr int64_t kBlockK = 512;                  // of a panel that stays in the first cache
-constexpr int64_t kChunkPanels = 8;               // panels of a packed together, per task
-constexpr int64_t kNarrow = 48;                   // columns or rows that count as few
+constexpr int64_t kBlockK = 512;                    // of a panel that stays in the first cache
+constexpr int64_t kChunkPanels = 8;                 // panels of a packed together, per task
+constexpr int64_t kNarrow = 48;                     // columns or rows that count as few
 constexpr int64_t kPackedBytes = int64_t{8} << 20;  // of packed b at a time
-constexpr int64_t kSweepColumns = 512;            // of packed b that stay in the second cache
+constexpr int64_t kSweepColumns = 512;              // of packed b that stay in the second cache
 
 struct Operand {
   const float* data;
@@ -126,8 +126,7 @@ void product_packed(const GemmKernels& kernel, const Product& x, CpuDevice& devi
   for (int64_t origin = 0; origin < x.n; origin += most) {
     const int64_t packed_cols = std::min(most, x.n - origin);
     const int64_t panels = ceil_div(packed_cols, tile_cols);
-    float* const packed =
-        device.shared_scratch(size_t(panels * tile_cols * x.k) * sizeof(float));
+    float* const packed = device.shared_scratch(size_t(panels * tile_cols * x.k) * sizeof(float));
     device.parallel(panels * blocks.count, [&](int64_t task, int) {
       const int64_t panel = task / blocks.count, block = task % blocks.count;
       const int64_t p = blocks.begin(block), kc = blocks.begin(block + 1) - p;
@@ -144,9 +143,9 @@ void product_packed(const GemmKernels& kernel, const Product& x, CpuDevice& devi
       const int64_t col_begin = origin + panels * cut / cuts * tile_cols;
       const int64_t col_end =
           std::min(origin + panels * (cut + 1) / cuts * tile_cols, origin + packed_cols);
-      product_chunk(kernel, x, blocks, packed, origin, packed_cols,
-                    a_panels * chunk / chunks, a_panels * (chunk + 1) / chunks, col_begin,
-                    col_end, device.worker_scratch(worker));
+      product_chunk(kernel, x, blocks, packed, origin, packed_cols, a_panels * chunk / chunks,
+                    a_panels * (chunk + 1) / chunks, col_begin, col_end,
+                    device.worker_scratch(worker));
     });
   }
 }
@@ -181,8 +180,7 @@ void product_direct(const GemmKernels& kernel, const Product& x, CpuDevice& devi
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t first = x.m * panel / panels, last = x.m * (panel + 1) / panels;
         put_tile(kernel, x, first, col, a_panels + (p * panels + panel * kc) * kernel.tile_rows,
-                 kernel.tile_rows, b, b_stride, last - first, cols, kc,
-                 block == 0 ? x.beta : 1.0f);
+                 kernel.tile_rows, b, b_stride, last - first, cols, kc, block == 0 ? x.beta : 1.0f);
       }
     }
   });

@@ -17,8 +17,8 @@ struct GemmKernels {
   void (*pack_a)(float* panel, int64_t row_stride, const float* a, int64_t lda, bool trans,
                  int64_t rows, int64_t k);
   // Packs k × cols of op(b) into a panel [k, width], zero beyond cols.
-  void (*pack_b)(float* panel, int64_t width, const float* b, int64_t ldb, bool trans,
-                 int64_t cols, int64_t k);
+  void (*pack_b)(float* panel, int64_t width, const float* b, int64_t ldb, bool trans, int64_t cols,
+                 int64_t k);
   // c [rows, cols] = alpha · a · b + beta · c, rows ≤ tile_rows, cols ≤ tile_cols. a is a panel of
   // row stride a_stride; row p of b begins at b + p · b_stride and is readable up to the next
   // multiple of lanes. Each element is one chain of multiply-adds in the order of k.
@@ -70,10 +70,10 @@ struct AttentionKernels {
 
 // Loops over one row of n numbers.
 struct DropoutRow {
-  uint32_t k0, k1;                   // Philox key
-  uint32_t position, sequence, step; // Philox counter behind column / 8
-  uint32_t threshold;                // a 16-bit uniform below it drops
-  float scale;                       // 1 / (1 − p)
+  uint32_t k0, k1;                    // Philox key
+  uint32_t position, sequence, step;  // Philox counter behind column / 8
+  uint32_t threshold;                 // a 16-bit uniform below it drops
+  float scale;                        // 1 / (1 − p)
 };
 
 struct AdamWFactors {
@@ -84,8 +84,8 @@ constexpr int kDotRows = 4;
 
 struct RowKernels {
   void (*add)(float* out, const float* a, const float* b, int64_t n);
-  // sums [kDotRows, kDotRows]: sums[i][j] = w[i]·x[j], w_rows and x_rows ≤ kDotRows. The bits of one
-  // sum do not depend on the others.
+  // sums [kDotRows, kDotRows]: sums[i][j] = w[i]·x[j], w_rows and x_rows ≤ kDotRows. The bits of
+  // one sum do not depend on the others.
   void (*dots)(float* sums, const float* w, int64_t ldw, int64_t w_rows, const float* x,
                int64_t ldx, int64_t x_rows, int64_t n);
   // out (n) = Σ weights[i] · rows[i], i < count

@@ -1,5 +1,5 @@
-// linear_decode: y = x · wᵀ + beta · y. A task reads some rows of the weight (undoing NF4 on the way)
-// and multiplies them with every row of x, a few by a few.
+// linear_decode: y = x · wᵀ + beta · y. A task reads some rows of the weight (undoing NF4 on the
+// way) and multiplies them with every row of x, a few by a few.
 #include <algorithm>
 
 #include "cpu_device.h"

@@ -1,6 +1,6 @@
 // nf4_quantize: per block of 64 values, absmax = max |v|, code = number of thresholds below
-// v · (1 / absmax). A threshold is the midpoint of two neighbouring codes. In the short last block v
-// is divided by absmax instead: bit for bit what bitsandbytes does on a CPU.
+// v · (1 / absmax). A threshold is the midpoint of two neighbouring codes. In the short last block
+// v is divided by absmax instead: bit for bit what bitsandbytes does on a CPU.
 #include <algorithm>
 #include <cmath>
 

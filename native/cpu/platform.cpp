@@ -81,8 +81,8 @@ SystemMemory system_memory() {
   if (sysctlbyname("hw.memsize", &total, &size, nullptr, 0) == 0) memory.total_bytes = total;
   vm_statistics64_data_t pages;
   mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
-  if (host_statistics64(mach_host_self(), HOST_VM_INFO64,
-                        reinterpret_cast<host_info64_t>(&pages), &count) == KERN_SUCCESS) {
+  if (host_statistics64(mach_host_self(), HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&pages),
+                        &count) == KERN_SUCCESS) {
     memory.free_bytes = static_cast<int64_t>(pages.free_count + pages.inactive_count) *
                         static_cast<int64_t>(sysconf(_SC_PAGESIZE));
   }

@@ -14,7 +14,7 @@ struct SystemMemory {
 };
 
 SystemMemory system_memory();
-std::string processor_name();  // empty when unknown
+std::string processor_name();                                     // empty when unknown
 void* aligned_allocate(size_t bytes, size_t alignment) noexcept;  // null when there is none
 void aligned_release(void* pointer) noexcept;
 

@@ -1,7 +1,8 @@
 // random_normal, random_uniform: element i is made from words of
 // philox(counter (i / 4 low, i / 4 high, stream low, stream high), key seed), word i % 4.
 //   uniform: ((word >> 8) · 2⁻²³ − 1) · bound, in [−bound, bound)
-//   normal:  Box–Muller over the pairs (word 0, word 1) and (word 2, word 3), u = (word + ½) · 2⁻³²:
+//   normal:  Box–Muller over the pairs (word 0, word 1) and (word 2, word 3), u = (word + ½) ·
+//   2⁻³²:
 //            √(−2 ln u₀) · cos(2π u₁) · std and the same with sin
 #include <algorithm>
 #include <cmath>

@@ -115,7 +115,7 @@ void row_weighted_sum(float* out, const float* weights, const float* rows, int64
 // ---- softmax ----------------------------------------------------------------------------------
 
 double row_softmax_terms(float* out, const float* x, int64_t n, float* top) {
-  constexpr int64_t kBlock = 2048;  // summed in fp32, the blocks in double
+  constexpr int64_t kBlock = 128 * kLanes;  // summed in fp32, the blocks in double
   const Vec nothing = broadcast(-INFINITY);
   Vec tops = nothing;
   int64_t i = 0;
@@ -156,8 +156,7 @@ float row_norm(float* out, const float* x, const float* weight, int64_t n, float
   }
   const float rstd = 1.0f / std::sqrt(sum_lanes(squares) / static_cast<float>(n) + eps);
   for (int64_t i = 0; i < n; i += kLanes) {
-    store_at(out, i, n,
-             mul(mul(load_at(x, i, n), broadcast(rstd)), load_at(weight, i, n)));
+    store_at(out, i, n, mul(mul(load_at(x, i, n), broadcast(rstd)), load_at(weight, i, n)));
   }
   return rstd;
 }
@@ -213,9 +212,9 @@ void row_swiglu_backward(float* gate, float* up, const float* dout, int64_t n) {
 
 // ---- dropout ----------------------------------------------------------------------------------
 
-constexpr int kStreams = 4;                              // Philox states worked on side by side
-constexpr int kDrawn = kStreams * kWordLanes;            // counters drawn at a time
-constexpr int kDrawColumns = 8 * kDrawn;                 // columns they decide
+constexpr int kStreams = 4;                    // Philox states worked on side by side
+constexpr int kDrawn = kStreams * kWordLanes;  // counters drawn at a time
+constexpr int kDrawColumns = 8 * kDrawn;       // columns they decide
 
 // uniforms (kDrawColumns): those of the columns from 8 · first on.
 void draw(uint16_t* uniforms, uint32_t first, const DropoutRow& row) {
@@ -267,8 +266,8 @@ void row_adamw(float* param, float* m, float* v, const float* grad, int64_t n,
     const Vec g = mul(broadcast(x.grad_scale), load_at(grad, i, n));
     const Vec m0 = load_at(m, i, n);
     const Vec mean = add(m0, mul(broadcast(x.mix1), sub(g, m0)));
-    const Vec square = add(mul(broadcast(x.keep2), load_at(v, i, n)),
-                           mul(broadcast(x.mix2), mul(g, g)));
+    const Vec square =
+        add(mul(broadcast(x.keep2), load_at(v, i, n)), mul(broadcast(x.mix2), mul(g, g)));
     store_at(m, i, n, mean);
     store_at(v, i, n, square);
     const Vec size = add(div(sqrt(square), broadcast(x.root2)), broadcast(x.epsilon));
@@ -282,9 +281,9 @@ void row_look_up_nibbles(float* dst, const uint8_t* packed, int64_t bytes, const
 }
 
 constexpr RowKernels kRowKernels = {
-    row_add,    row_dots,   row_weighted_sum,    row_softmax_terms, row_scale,
-    row_norm,   row_norm_backward, row_rotate,   row_swiglu,        row_swiglu_backward,
-    row_dropout, row_adamw, row_look_up_nibbles,
+    row_add,     row_dots,          row_weighted_sum,    row_softmax_terms, row_scale,
+    row_norm,    row_norm_backward, row_rotate,          row_swiglu,        row_swiglu_backward,
+    row_dropout, row_adamw,         row_look_up_nibbles,
 };
 
 }  // namespace

@@ -92,8 +92,8 @@ void keep_top_p(std::vector<float>& p, const float* z, float top_p, double total
 }
 
 double uniform(uint64_t seed, uint32_t counter) {
-  const cpu::PhiloxWords words = cpu::philox(counter, 0, 0, 0, static_cast<uint32_t>(seed),
-                                             static_cast<uint32_t>(seed >> 32));
+  const cpu::PhiloxWords words =
+      cpu::philox(counter, 0, 0, 0, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
   const uint64_t bits = (uint64_t{words.word[0] >> 5} << 26) | (words.word[1] >> 6);
   return static_cast<double>(bits) / 9007199254740992.0;  // 2⁵³
 }

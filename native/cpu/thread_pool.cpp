@@ -72,7 +72,9 @@ void ThreadPool::run_erased(int64_t tasks, Call call, const void* body) {
   next_.store(0, std::memory_order_relaxed);
   state_.fetch_add(kEpoch);  // open
   if (sleepers_.load() > 0) {
-    { std::lock_guard<std::mutex> lock(mutex_); }
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+    }
     wake_.notify_all();
   }
   take_tasks(0);

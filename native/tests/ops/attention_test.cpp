@@ -29,7 +29,7 @@ Batch batch_of(const Setup& x) {
     longest = std::max(longest, size);
     batch.cu.push_back(static_cast<int32_t>(T));
   }
-  batch.shape = {T,       x.P, static_cast<int64_t>(x.sizes.size()), x.Q, x.G, x.D, longest,
+  batch.shape = {T,       x.P,    static_cast<int64_t>(x.sizes.size()), x.Q, x.G, x.D, longest,
                  nullptr, nullptr};
   return batch;
 }

@@ -65,7 +65,6 @@ OP_TEST(linear_decode_matches_double_precision) {
   }
 }
 
-
 // ---- attention over the caches -----------------------------------------------------------------
 
 void check_attention(int64_t Q, int64_t G, int64_t D, int64_t P) {
@@ -108,7 +107,8 @@ void check_attention(int64_t Q, int64_t G, int64_t D, int64_t P) {
         if (!in_prefix && !in_slot) continue;
         const int64_t column = (Q + h / (Q / G)) * D;
         double s = 0.0;
-        for (int64_t c = 0; c < D; ++c) s += double(qkv(i, h * D + c)) * double(past(t, column + c));
+        for (int64_t c = 0; c < D; ++c)
+          s += double(qkv(i, h * D + c)) * double(past(t, column + c));
         const double p = std::exp(s / std::sqrt(double(D)));
         total += p;
         for (int64_t c = 0; c < D; ++c) {

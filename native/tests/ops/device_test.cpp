@@ -28,8 +28,7 @@ OP_TEST(memory_is_aligned_copied_and_cleared) {
   device.release(b);
   device.release(nullptr);
   const qlora::DeviceMemory memory = device.memory();
-  EXPECT(memory.total_bytes > 0 && memory.free_bytes > 0 &&
-             memory.free_bytes <= memory.total_bytes,
+  EXPECT(memory.total_bytes > 0 && memory.free_bytes > 0 && memory.free_bytes <= memory.total_bytes,
          "memory is known");
 }
 

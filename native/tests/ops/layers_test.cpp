@@ -1,5 +1,5 @@
-// The layers' row ops against double precision; their backward ops against the numeric slope of that
-// reference.
+// The layers' row ops against double precision; their backward ops against the numeric slope of
+// that reference.
 #include <algorithm>
 
 #include "op_test.h"
@@ -64,8 +64,8 @@ void check_rmsnorm(int64_t T, int64_t H, bool with_delta) {
   const auto out = op_test::on_all_thread_counts<double>(name, [&](qlora::Device& device) {
     Matrix y(T, H, H + 2);
     qlora::ops::rmsnorm_forward(y.data(), y.ld, rstd.data(), with_delta ? sum.data() : nullptr,
-                                residual.data(), with_delta ? delta.data() : nullptr,
-                                weight.data(), T, H, eps, device);
+                                residual.data(), with_delta ? delta.data() : nullptr, weight.data(),
+                                T, H, eps, device);
     EXPECT(y.guards_intact(), name);
     return op_test::doubles(y);
   });
@@ -117,8 +117,8 @@ OP_TEST(head_norm_matches_double_precision) {
     Numbers rstd(size_t(T * count), NAN);
     qlora::ops::head_norm_forward(y.data(), y.ld, rstd.data(), weight.data(), T, first, count, D,
                                   1e-6f, op_test::device(2));
-    qlora::ops::head_norm_backward(dqkv.data(), dqkv.ld, y.data(), y.ld, rstd.data(),
-                                   weight.data(), T, first, count, D, op_test::device(2));
+    qlora::ops::head_norm_backward(dqkv.data(), dqkv.ld, y.data(), y.ld, rstd.data(), weight.data(),
+                                   T, first, count, D, op_test::device(2));
     const auto reference = [&](const Doubles& x) {
       Doubles out = x;
       for (int64_t t = 0; t < T; ++t) {
@@ -131,9 +131,8 @@ OP_TEST(head_norm_matches_double_precision) {
     };
     const Doubles x = op_test::doubles(start);
     op_test::expect_close(op_test::doubles(y), reference(x), 2e-6, name);
-    op_test::expect_close(op_test::doubles(dqkv),
-                          slope_of(x, op_test::doubles(dstart), reference), 1e-5,
-                          name + " gradient");
+    op_test::expect_close(op_test::doubles(dqkv), slope_of(x, op_test::doubles(dstart), reference),
+                          1e-5, name + " gradient");
     EXPECT(y.guards_intact() && dqkv.guards_intact(), name);
   }
 }
@@ -211,8 +210,7 @@ OP_TEST(swiglu_matches_double_precision) {
       return dx;
     });
     op_test::expect_close(op_test::doubles(gradient),
-                          slope_of(x, op_test::doubles(dout), reference), 1e-6,
-                          name + " gradient");
+                          slope_of(x, op_test::doubles(dout), reference), 1e-6, name + " gradient");
   }
 }
 

@@ -25,8 +25,8 @@ OP_TEST(cross_entropy_matches_double_precision) {
     }
     const auto got = op_test::on_all_thread_counts<float>(name, [&](qlora::Device& device) {
       Numbers nll(size_t(n), NAN), apart(size_t(n * V), NAN), in_place = logits;
-      qlora::ops::cross_entropy(nll.data(), apart.data(), logits.data(), ids.data(),
-                                weights.data(), n, V, device);
+      qlora::ops::cross_entropy(nll.data(), apart.data(), logits.data(), ids.data(), weights.data(),
+                                n, V, device);
       Numbers again(size_t(n), NAN), alone(size_t(n), NAN);
       qlora::ops::cross_entropy(again.data(), in_place.data(), in_place.data(), ids.data(),
                                 weights.data(), n, V, device);

@@ -35,8 +35,8 @@ double error_of(const std::vector<double>& got, const std::vector<double>& want,
   return difference / largest;
 }
 
-void expect_close(const std::vector<double>& got, const std::vector<double>& want,
-                  double tolerance, const std::string& what) {
+void expect_close(const std::vector<double>& got, const std::vector<double>& want, double tolerance,
+                  const std::string& what) {
   const double error = error_of(got, want);
   if (error <= tolerance) return;
   fail(what + ": relative error " + std::to_string(error / tolerance) + " times the tolerance");

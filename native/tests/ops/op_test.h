@@ -25,15 +25,15 @@ std::vector<Case>& cases();
 struct Register {
   Register(const char* name, void (*run)()) { cases().push_back({name, run}); }
 };
-#define OP_TEST(name)                                    \
-  static void name();                                    \
+#define OP_TEST(name)                                          \
+  static void name();                                          \
   static const op_test::Register register_##name(#name, name); \
   static void name()
 
 // Counts a failure of the running case and prints it.
 void fail(const std::string& what);
-#define EXPECT(condition, what)                                                          \
-  do {                                                                                   \
+#define EXPECT(condition, what)                                                             \
+  do {                                                                                      \
     if (!(condition)) op_test::fail(std::string(#condition) + " does not hold: " + (what)); \
   } while (false)
 
@@ -56,7 +56,9 @@ struct Matrix {
   Numbers values;
 
   Matrix(int64_t row_count, int64_t col_count, int64_t leading)
-      : rows(row_count), cols(col_count), ld(leading),
+      : rows(row_count),
+        cols(col_count),
+        ld(leading),
         values(static_cast<size_t>(row_count * leading + 64), kGuard) {
     poison();
   }
@@ -98,15 +100,15 @@ inline std::vector<double> doubles(const Matrix& matrix) {
   }
   return values;
 }
-void expect_close(const std::vector<double>& got, const std::vector<double>& want,
-                  double tolerance, const std::string& what);
+void expect_close(const std::vector<double>& got, const std::vector<double>& want, double tolerance,
+                  const std::string& what);
 
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-qlora::Device& device(int threads);  // made once for each number of threads
+qlora::Device& device(int threads);       // made once for each number of threads
 const std::vector<int>& thread_counts();  // 1, 2, 3, 5
 
 // Runs make on every thread count; every run must give the same bits. Returns the result of one.

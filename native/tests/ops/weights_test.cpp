@@ -14,10 +14,10 @@ OP_TEST(load_converts_every_float_type_at_any_alignment) {
   // sign, exponent and mantissa edges: 1, −2, the largest, a subnormal, ±0, infinity
   const std::vector<uint16_t> f16 = {0x3C00, 0xC000, 0x7BFF, 0x0001, 0x8000, 0x7C00, 0x3555};
   const std::vector<uint16_t> bf16 = {0x3F80, 0xC000, 0x7F7F, 0x0001, 0x8000, 0x7F80, 0x3EAB};
-  const Numbers want16 = {1.0f, -2.0f, 65504.0f, 5.9604644775390625e-8f, -0.0f, INFINITY,
-                          0.333251953125f};
-  const Numbers want_b = {1.0f, -2.0f, 3.3895313892515355e38f, 9.183549615799121e-41f, -0.0f,
-                          INFINITY, 0.333984375f};
+  const Numbers want16 = {1.0f,  -2.0f,    65504.0f,       5.9604644775390625e-8f,
+                          -0.0f, INFINITY, 0.333251953125f};
+  const Numbers want_b = {
+      1.0f, -2.0f, 3.3895313892515355e38f, 9.183549615799121e-41f, -0.0f, INFINITY, 0.333984375f};
   std::vector<unsigned char> bytes(64);
   Numbers got(7);
   std::memcpy(bytes.data() + 1, f16.data(), 14);
@@ -56,7 +56,8 @@ OP_TEST(nf4_takes_the_nearest_value) {
     for (int64_t i = 0; i < count; ++i) {
       const int64_t begin = i / 64 * 64, end = std::min(count, begin + 64);
       float largest = 0.0f;
-      for (int64_t j = begin; j < end; ++j) largest = std::max(largest, std::fabs(values[size_t(j)]));
+      for (int64_t j = begin; j < end; ++j)
+        largest = std::max(largest, std::fabs(values[size_t(j)]));
       const int code = i % 2 == 0 ? packed[size_t(i / 2)] >> 4 : packed[size_t(i / 2)] & 15;
       EXPECT(absmax[size_t(i / 64)] == std::max(largest, end - begin < 64 ? 1e-38f : 0.0f), name);
       const double x = largest > 0.0f ? double(values[size_t(i)]) / double(largest) : 0.0;
@@ -78,8 +79,9 @@ OP_TEST(nf4_thresholds_are_exclusive) {
   std::vector<uint8_t> packed(32);
   float absmax = 0.0f;
   qlora::ops::nf4_quantize(packed.data(), &absmax, values.data(), 64, op_test::device(1));
-  const auto code_at = [&](int i) { return i % 2 == 0 ? packed[size_t(i / 2)] >> 4
-                                                      : packed[size_t(i / 2)] & 15; };
+  const auto code_at = [&](int i) {
+    return i % 2 == 0 ? packed[size_t(i / 2)] >> 4 : packed[size_t(i / 2)] & 15;
+  };
   for (int code = 0; code < 15; ++code) {
     EXPECT(code_at(1 + code) == code, "on the threshold above " + std::to_string(code));
     EXPECT(code_at(20 + code) == code + 1, "just above the threshold");
@@ -138,8 +140,8 @@ OP_TEST(dequantize_reads_rows_that_begin_anywhere) {
       if (is_double) {
         qlora::ops::absmax_quantize(codes.data(), absmax2.data(), &w.absmax_offset, absmax.data(),
                                     blocks, op_test::device(1));
-        qlora::ops::absmax_dequantize(absmax.data(), codes.data(), absmax2.data(),
-                                      w.absmax_offset, blocks, op_test::device(1));
+        qlora::ops::absmax_dequantize(absmax.data(), codes.data(), absmax2.data(), w.absmax_offset,
+                                      blocks, op_test::device(1));
         w.absmax = nullptr;
         w.absmax_codes = codes.data();
         w.absmax2 = absmax2.data();
