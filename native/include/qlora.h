@@ -224,7 +224,7 @@ QLORA_API qlora_status qlora_model_finalize(qlora_model* model);
 
 /*
  * Fills every tensor with reproducible random values made on the device (norms 1, the rest
- * normal(0, std)) in place of load_tensor: for benchmarks where no checkpoint is at hand.
+ * normal(0, std)) in place of load_tensor; finalize follows. For benchmarks without a checkpoint.
  */
 QLORA_API qlora_status qlora_model_load_random(qlora_model* model, uint64_t seed, double std);
 
@@ -247,7 +247,7 @@ typedef struct qlora_lora_config {
 /* r 16, alpha 32, dropout .05, all seven linears. */
 QLORA_API void qlora_lora_config_default(qlora_lora_config* config);
 
-/* Replaces any adapter; refused while a trainer exists. */
+/* After finalize. Replaces any adapter; refused while a trainer exists. */
 QLORA_API qlora_status qlora_model_attach_lora(qlora_model* model, const qlora_lora_config* config);
 QLORA_API qlora_status qlora_model_detach_lora(qlora_model* model);
 
@@ -283,8 +283,8 @@ typedef struct qlora_batch {
   int32_t reserved;
   const int32_t* token_ids;      /* (num_tokens) */
   const int32_t* cu_seqlens;     /* (num_sequences + 1) */
-  const int32_t* sequence_keys;  /* (num_sequences) sample ids that key the dropout mask, so that
-                                    packing changes no mask; NULL: 0, 1, 2 … */
+  const int32_t* sequence_keys;  /* (num_sequences) sample ids ≥ 0 that key the dropout mask, so
+                                    that packing changes no mask; NULL: 0, 1, 2 … */
   const int32_t* target_rows;    /* (num_targets) ascending */
   const int32_t* target_ids;     /* (num_targets) */
   const float* target_weights;   /* (num_targets) or NULL: all 1 */
@@ -331,7 +331,8 @@ typedef struct qlora_step_result {
   double grad_norm;    /* of the mean gradient, before clipping */
 } qlora_step_result;
 
-/* β .9 .999, ε 1e-8, weight decay 0, max_grad_norm 1, recompute auto. */
+/* β .9 .999, ε 1e-8, weight decay 0, max_grad_norm 1, recompute auto, 2048 tokens and targets, 64
+ * sequences. */
 QLORA_API void qlora_train_config_default(qlora_train_config* config);
 
 /* Needs an attached adapter. At most one trainer a model. */
@@ -363,7 +364,8 @@ QLORA_API qlora_status qlora_trainer_read_gradient(qlora_trainer* trainer, const
 
 /*
  * Optimiser state (step, first and second moments) as bytes; with the adapter it resumes a run bit
- * for bit. Import refuses bytes of another shape or version and changes nothing then.
+ * for bit. Import refuses bytes of another shape or version and changes nothing then; else it
+ * clears the accumulated gradients.
  */
 QLORA_API qlora_status qlora_trainer_state_bytes(qlora_trainer* trainer, int64_t* out_bytes);
 QLORA_API qlora_status qlora_trainer_export_state(qlora_trainer* trainer, void* data,
@@ -440,7 +442,9 @@ typedef struct qlora_generated_token {
   int32_t finish;   /* qlora_finish, of the sequence after this token */
 } qlora_generated_token;
 
+/* 16 sequences of 512 tokens behind a prefix of at most 512. */
 QLORA_API void qlora_generator_config_default(qlora_generator_config* config);
+/* 256 new tokens, temperature .7, top_p .9, the rest off, no stop ids. */
 QLORA_API void qlora_sampling_default(qlora_sampling* sampling);
 QLORA_API qlora_status qlora_generator_create(qlora_model* model,
                                               const qlora_generator_config* config,
