@@ -160,16 +160,25 @@ qlora_status qlora_library_describe(char* buffer, int64_t capacity, int64_t* out
                  });
 }
 
-int32_t qlora_sizeof_model_config(void) { return sizeof(qlora_model_config); }
-int32_t qlora_sizeof_lora_config(void) { return sizeof(qlora_lora_config); }
-int32_t qlora_sizeof_train_config(void) { return sizeof(qlora_train_config); }
-int32_t qlora_sizeof_batch(void) { return sizeof(qlora_batch); }
-int32_t qlora_sizeof_batch_result(void) { return sizeof(qlora_batch_result); }
-int32_t qlora_sizeof_step_result(void) { return sizeof(qlora_step_result); }
-int32_t qlora_sizeof_memory_report(void) { return sizeof(qlora_memory_report); }
-int32_t qlora_sizeof_generator_config(void) { return sizeof(qlora_generator_config); }
-int32_t qlora_sizeof_sampling(void) { return sizeof(qlora_sampling); }
-int32_t qlora_sizeof_generated_token(void) { return sizeof(qlora_generated_token); }
+namespace {
+
+template <class Struct>
+constexpr int32_t size_of() {
+  return static_cast<int32_t>(sizeof(Struct));
+}
+
+}  // namespace
+
+int32_t qlora_sizeof_model_config(void) { return size_of<qlora_model_config>(); }
+int32_t qlora_sizeof_lora_config(void) { return size_of<qlora_lora_config>(); }
+int32_t qlora_sizeof_train_config(void) { return size_of<qlora_train_config>(); }
+int32_t qlora_sizeof_batch(void) { return size_of<qlora_batch>(); }
+int32_t qlora_sizeof_batch_result(void) { return size_of<qlora_batch_result>(); }
+int32_t qlora_sizeof_step_result(void) { return size_of<qlora_step_result>(); }
+int32_t qlora_sizeof_memory_report(void) { return size_of<qlora_memory_report>(); }
+int32_t qlora_sizeof_generator_config(void) { return size_of<qlora_generator_config>(); }
+int32_t qlora_sizeof_sampling(void) { return size_of<qlora_sampling>(); }
+int32_t qlora_sizeof_generated_token(void) { return size_of<qlora_generated_token>(); }
 
 // ---- NF4 on plain arrays --------------------------------------------------------------------
 
