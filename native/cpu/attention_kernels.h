@@ -1,5 +1,6 @@
-// Attention of one tile of queries, forward and backward (formulas in attention.cpp), for the
-// instruction set of the including file. Scores are [key, query]: Sᵀ = K · Qᵀ.
+// Attention of one tile of queries, forward and backward (formulas in attention_forward.cpp and
+// attention_backward.cpp), for the instruction set of the including file. Scores are [key, query]:
+// Sᵀ = K · Qᵀ.
 #pragma once
 
 #include "gemm_kernels.h"

@@ -50,6 +50,18 @@ inline Vec exp(Vec x) {
   return zero_below(x, least, scale_by_power(p, n));
 }
 
+// kLanes values of row x (n) from i on; those beyond n are 0, and are not written.
+inline Vec load_at(const float* x, int64_t i, int64_t n) {
+  return i + kLanes <= n ? load(x + i) : load_first(x + i, n - i);
+}
+inline void store_at(float* x, int64_t i, int64_t n, Vec v) {
+  if (i + kLanes <= n) {
+    store(x + i, v);
+  } else {
+    store_first(x + i, v, n - i);
+  }
+}
+
 // Asks for the line at p, which need not be readable.
 inline void prefetch(const float* p) {
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__) || defined(_M_X64)

@@ -2,8 +2,10 @@
 set(QLORA_CPU_SOURCES
   cpu/absmax_dequantize.cpp
   cpu/absmax_quantize.cpp
-  cpu/attention.cpp
+  cpu/attention_backward.cpp
   cpu/attention_decode.cpp
+  cpu/attention_forward.cpp
+  cpu/attention_keys.cpp
   cpu/cross_entropy.cpp
   cpu/dequantize.cpp
   cpu/device.cpp
