@@ -37,14 +37,16 @@ const INTERVAL_MS: Readonly<Record<ProgressTarget, number>> = {
 };
 const BAR_CELLS = 24;
 
-/** Seconds as a person reads them: `8 s`, `3 min 05 s`, `2 h 10 min`. */
+/** Seconds as a person reads them: `8 s`, `3 min 05 s`, `2 h 10 min`, `3 d 04 h`. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds < 0) return "?";
   const whole = Math.round(seconds);
   if (whole < 60) return seconds < 10 ? `${seconds.toFixed(1)} s` : `${whole} s`;
   const pad = (value: number) => String(value).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
-  return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+  const hours = Math.floor(whole / 3600);
+  if (hours < 48) return `${hours} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+  return `${Math.floor(hours / 24)} d ${pad(hours % 24)} h`;
 }
 
 function formatRate(rate: number): string {

@@ -17,8 +17,8 @@ function fakeProgress(target: ProgressTarget, total?: number) {
 
 Deno.test("durations read as people say them", () => {
   assertEquals(
-    [0.44, 9.96, 61, 3725, NaN].map(formatDuration),
-    ["0.4 s", "10.0 s", "1 min 01 s", "1 h 02 min", "?"],
+    [0.44, 9.96, 61, 3725, 172_799, 187_200, NaN].map(formatDuration),
+    ["0.4 s", "10.0 s", "1 min 01 s", "1 h 02 min", "47 h 59 min", "2 d 04 h", "?"],
   );
 });
 
