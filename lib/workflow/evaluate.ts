@@ -1,0 +1,132 @@
+/** Step 5, notebook 05_metrics and `deno task evaluate`: likelihoods and all metrics of both systems. */
+import { encodeSamples } from "@lib/chat/sample.ts";
+import type { Tokenizer } from "@lib/chat/tokenizer.ts";
+import type { Config } from "@lib/config.ts";
+import type { Model } from "@lib/engine/model.ts";
+import { evaluateAnswers, type Evaluation, type EvaluationItem } from "@lib/evaluation/mod.ts";
+import { measureLikelihood, type SampleLikelihood } from "@lib/evaluation/likelihood.ts";
+import type { EvaluationResults } from "@lib/evaluation/report.ts";
+import { evaluationResults, saveEvaluationResults } from "@lib/evaluation/results.ts";
+import { type Run, RunError } from "@lib/experiment/run.ts";
+import { loadSplit, toConversation } from "@lib/training/data.ts";
+import { loadTestResults, type SystemName, type TestResults } from "@lib/workflow/generate.ts";
+
+/** Likelihoods of the reference answers under one system, by row of the corpus. */
+export type Likelihoods = ReadonlyMap<number, SampleLikelihood>;
+
+/** Progress and interruption of the measurement. */
+export interface MeasureOptions {
+  /** Called with the number of reference answers done. */
+  readonly onProgress?: (system: SystemName, done: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the step gives and writes. */
+export interface EvaluateStep {
+  readonly answers: TestResults;
+  readonly likelihoods: Readonly<Record<SystemName, Likelihoods>>;
+  readonly systems: Readonly<Record<SystemName, Evaluation>>;
+  readonly results: EvaluationResults;
+}
+
+/**
+ * Reads the answers and checks that they belong to this configuration: metrics of one model beside
+ * likelihoods of another would mislead.
+ *
+ * @throws {RunError} no answers, or answers of another base model or quantisation
+ */
+export async function loadMatchingAnswers(run: Run, config: Config): Promise<TestResults> {
+  const answers = await loadTestResults(run);
+  const differing = ([
+    ["model.base", answers.base_model, config.model.base],
+    ["model.quantization", answers.quantization, config.model.quantization],
+  ] as const).find(([, made, asked]) => made !== asked);
+  if (differing === undefined) return answers;
+  const [key, made, asked] = differing;
+  throw new RunError(
+    `${run.testResults}: expected answers made with ${key} '${asked}', as configured, found '${made}'. ` +
+      "Run 04_generate (deno task generate) again, or configure what the answers were made with.",
+  );
+}
+
+/**
+ * Measures the reference answers of the answered questions under both systems, the same prompt as
+ * when answering. References longer than `training.max_sequence_tokens` are left out.
+ *
+ * @param model with the tuned adapter attached; it is on afterwards
+ */
+export async function measureReferences(
+  run: Run,
+  config: Config,
+  answers: TestResults,
+  model: Model,
+  tokenizer: Tokenizer,
+  options: MeasureOptions = {},
+): Promise<Record<SystemName, Likelihoods>> {
+  const rows = new Set(answers.answers.map(({ row }) => row));
+  const records = (await loadSplit(run, "test")).filter(({ row }) => rows.has(row));
+  const { samples } = encodeSamples(
+    tokenizer,
+    answers.system_prompt,
+    records.map((record) => toConversation(record, config)),
+    config.training.max_sequence_tokens,
+  );
+  const measure = async (system: SystemName): Promise<Likelihoods> => {
+    await model.enableLora(system === "tuned");
+    const measured = await measureLikelihood(model, samples, {
+      signal: options.signal,
+      onProgress: (done) => options.onProgress?.(system, done),
+    });
+    return new Map(measured.map((one) => [one.id, one]));
+  };
+  try {
+    return { base: await measure("base"), tuned: await measure("tuned") };
+  } finally {
+    await model.enableLora(true);
+  }
+}
+
+/** One system's answers as the metrics take them. */
+export function evaluationItems(
+  answers: TestResults,
+  system: SystemName,
+  likelihoods: Likelihoods,
+): EvaluationItem[] {
+  return answers.answers.filter((answer) => answer.system === system).map((answer) => ({
+    id: answer.row,
+    group: answer.group,
+    question: answer.question,
+    reference: answer.reference,
+    hypothesis: answer.answer,
+    finish: answer.finish,
+    likelihood: likelihoods.get(answer.row) ?? null,
+  }));
+}
+
+/**
+ * Measures likelihoods, computes every metric with its interval and writes `evaluation_results.json`.
+ *
+ * @param model with the tuned adapter attached
+ * @throws {RunError} when 04_generate has not run, or ran with another model
+ */
+export async function evaluateStep(
+  run: Run,
+  config: Config,
+  model: Model,
+  tokenizer: Tokenizer,
+  options: MeasureOptions = {},
+): Promise<EvaluateStep> {
+  const answers = await loadMatchingAnswers(run, config);
+  const likelihoods = await measureReferences(run, config, answers, model, tokenizer, options);
+  const evaluate = (system: SystemName): Evaluation =>
+    evaluateAnswers(evaluationItems(answers, system, likelihoods[system]), {
+      draws: config.evaluation.bootstrap_draws,
+      seed: config.evaluation.bootstrap_seed,
+    });
+  const systems = { base: evaluate("base"), tuned: evaluate("tuned") };
+  options.signal?.throwIfAborted();
+  const { format: _, answers: __, ...context } = answers;
+  const results = evaluationResults(context, systems.base, systems.tuned);
+  await saveEvaluationResults(run.evaluationResults, results);
+  return { answers, likelihoods, systems, results };
+}
