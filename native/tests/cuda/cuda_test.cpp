@@ -1,0 +1,202 @@
+// cuda_test.h, and main: runs every case, or those whose op's name contains the argument, and prints
+// a table: the worst comparison of each op.
+#include "cuda_test.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+
+namespace cuda_test {
+namespace {
+
+constexpr size_t kGuardBytes = 256;
+constexpr uint16_t kPoison = 0xffffu;
+constexpr int kMostPrinted = 5;
+
+struct Outcome {
+  int checks = 0, failures = 0;
+  double ours = 0.0, allowed = 0.0, worst = -1.0;  // worst: largest ours / allowed
+};
+Outcome current;
+
+void note(double ours, double allowed, const std::string& shape) {
+  ++current.checks;
+  const double share = ours <= allowed ? (allowed > 0.0 ? ours / allowed : 0.0)
+                                       : std::numeric_limits<double>::infinity();
+  if (share > current.worst) {
+    current.worst = share;
+    current.ours = ours;
+    current.allowed = allowed;
+  }
+  if (ours <= allowed) return;
+  if (++current.failures <= kMostPrinted) {
+    std::printf("    %s: error %.3g, allowed %.3g\n", shape.c_str(), ours, allowed);
+  }
+}
+
+}  // namespace
+
+std::vector<Case>& cases() {
+  static std::vector<Case> all;
+  return all;
+}
+
+qlora::Device& device() {
+  static const std::unique_ptr<qlora::Device> shared =
+      qlora::Device::create(qlora::DeviceOptions());
+  return *shared;
+}
+
+void expect(bool condition, const std::string& what) {
+  ++current.checks;
+  if (condition) return;
+  if (++current.failures <= kMostPrinted) std::printf("    %s\n", what.c_str());
+}
+
+double error_of(const Doubles& got, const Doubles& want) {
+  if (got.size() != want.size()) return std::numeric_limits<double>::infinity();
+  double largest = 0.0, difference = 0.0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (!std::isfinite(got[i])) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, std::fabs(want[i]));
+    difference = std::max(difference, std::fabs(got[i] - want[i]));
+  }
+  return difference == 0.0 ? 0.0 : difference / std::max(largest, 1e-30);
+}
+
+void compare(const std::string& shape, const Doubles& got, const Doubles& want,
+             const Doubles& naive) {
+  note(error_of(got, want), 2.0 * error_of(naive, want), shape);
+}
+
+void compare_within(const std::string& shape, const Doubles& got, const Doubles& want,
+                    double tolerance) {
+  note(error_of(got, want), tolerance, shape);
+}
+
+Doubles normal_f32(int64_t count, uint32_t seed, double std) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<double> distribution(0.0, std);
+  Doubles values(static_cast<size_t>(count));
+  for (double& value : values) value = static_cast<double>(static_cast<float>(distribution(engine)));
+  return values;
+}
+
+Doubles normal_bf16(int64_t count, uint32_t seed, double std) {
+  return bf16(normal_f32(count, seed, std));
+}
+
+std::vector<float> floats(const Doubles& x) { return std::vector<float>(x.begin(), x.end()); }
+Doubles doubles(const std::vector<float>& x) { return Doubles(x.begin(), x.end()); }
+
+RawBuffer::RawBuffer(size_t bytes, size_t offset_bytes) : bytes_(bytes), offset_(offset_bytes) {
+  const std::vector<char> poison(offset_ + bytes_ + kGuardBytes, char(0xff));
+  base_ = static_cast<char*>(device().allocate(poison.size()));
+  device().copy_to_device(base_, poison.data(), poison.size());
+}
+
+RawBuffer::~RawBuffer() {
+  if (base_ != nullptr) device().release(base_);
+}
+
+RawBuffer::RawBuffer(RawBuffer&& other) noexcept
+    : base_(other.base_), bytes_(other.bytes_), offset_(other.offset_) {
+  other.base_ = nullptr;
+}
+
+void RawBuffer::write(const void* host) { device().copy_to_device(data(), host, bytes_); }
+
+void RawBuffer::read(void* host) const {
+  std::vector<char> all(offset_ + bytes_ + kGuardBytes);
+  device().copy_to_host(all.data(), base_, all.size());
+  std::memcpy(host, all.data() + offset_, bytes_);
+  const auto untouched = [](char c) { return c == char(0xff); };
+  expect(std::all_of(all.begin(), all.begin() + static_cast<int64_t>(offset_), untouched) &&
+             std::all_of(all.end() - kGuardBytes, all.end(), untouched),
+         "memory beyond an output was written");
+}
+
+Matrix::Matrix(int64_t rows, int64_t cols, int64_t ld, int64_t offset)
+    : rows_(rows), cols_(cols), ld_(ld), storage_(rows * ld, offset) {}
+
+Matrix::Matrix(const Doubles& values, int64_t rows, int64_t cols, int64_t ld, int64_t offset)
+    : Matrix(rows, cols, ld, offset) {
+  std::vector<uint16_t> bits(static_cast<size_t>(rows * ld), kPoison);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      const float value = static_cast<float>(values[size_t(r * cols + c)]);
+      uint32_t word;
+      std::memcpy(&word, &value, sizeof word);
+      bits[size_t(r * ld + c)] = static_cast<uint16_t>(word >> 16);
+    }
+  }
+  device().copy_to_device(storage_.data(), bits.data(), bits.size() * sizeof bits[0]);
+}
+
+Doubles Matrix::read() const {
+  const std::vector<uint16_t> bits = storage_.read();
+  Doubles values(static_cast<size_t>(rows_ * cols_));
+  bool gaps = true;
+  for (int64_t i = 0; i < rows_ * ld_; ++i) {
+    const int64_t row = i / ld_, col = i % ld_;
+    if (col >= cols_) {
+      gaps = gaps && bits[size_t(i)] == kPoison;
+      continue;
+    }
+    const uint32_t word = uint32_t{bits[size_t(i)]} << 16;
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    values[size_t(row * cols_ + col)] = static_cast<double>(value);
+  }
+  expect(gaps, "a gap between rows was written");
+  return values;
+}
+
+namespace {
+
+// Runs one case; returns what its comparisons came to.
+Outcome run(const Case& test) {
+  current = Outcome();
+  try {
+    test.run();
+    device().synchronize();
+  } catch (const std::exception& error) {
+    expect(false, std::string("threw: ") + error.what());
+  }
+  return current;
+}
+
+}  // namespace
+}  // namespace cuda_test
+
+int main(int argc, char** argv) {
+  using namespace cuda_test;
+  const std::string filter = argc > 1 ? argv[1] : "";
+  try {
+    std::printf("%s\n", qlora::Device::describe().c_str());
+    device().make_current();
+  } catch (const std::exception& error) {
+    std::printf("the CUDA op tests need a GPU: %s\n", error.what());
+    return 2;
+  }
+  std::vector<std::pair<std::string, Outcome>> table;
+  int failed = 0;
+  for (const Case& test : cases()) {
+    if (std::string(test.op).find(filter) == std::string::npos) continue;
+    table.emplace_back(test.op, run(test));
+    if (table.back().second.failures > 0 || table.back().second.checks == 0) ++failed;
+  }
+  std::sort(table.begin(), table.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::printf("%-26s %7s %11s %11s\n", "op", "checks", "max error", "allowed");
+  for (const auto& [op, outcome] : table) {
+    std::printf("%-26s %7d %11.3g %11.3g  %s\n", op.c_str(), outcome.checks, outcome.ours,
+                outcome.allowed,
+                outcome.failures > 0 || outcome.checks == 0 ? "FAIL" : "pass");
+  }
+  std::printf("%d ops, %d failed\n", static_cast<int>(table.size()), failed);
+  return failed > 0 || table.empty() ? 1 : 0;
+}
