@@ -145,7 +145,8 @@ class Llama(nn.Module):
             x = layer(x, cos, sin)
         return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
-    def loss(self, ids: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the labels [B, T]."""
+    def loss(self, ids: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy of the labels [B, T], `smoothing` of each spread over all tokens."""
         logits = self(ids)
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(),
+                               label_smoothing=smoothing)

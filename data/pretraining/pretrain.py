@@ -1,10 +1,10 @@
 """Pretrains the tiny Llama on the generated general Bengali.
 
-    python3 data/pretraining/pretrain.py --out OUT --documents 900000 --minutes 4
+    python3 data/pretraining/pretrain.py --out OUT --tokenizer OUT/tokenizer.json
 
 Everything follows from --seed and --documents: documents are generated and tokenised (in parallel
-processes), packed into sequences that each begin with a document, and learnt for the given minutes
-(or --steps). OUT then holds the weights, the configuration files and `training_log.json` (settings, losses, samples).
+processes), packed into sequences that each begin with a document, and learnt for --steps (or, with
+--steps 0, for --minutes). OUT then holds the weights, the configuration files and `training_log.json` (settings, losses, samples).
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def train(model: Llama, rows: torch.Tensor, options, autocast, log: list[dict]) 
         for group in optimiser.param_groups:
             group["lr"] = rate(max(progress, 1e-4), options.lr)
         with autocast():
-            loss = step_loss(ids, labels)
+            loss = step_loss(ids, labels, options.label_smoothing)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -234,9 +234,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=900_000)
     parser.add_argument("--length", type=int, default=512, help="tokens a sequence")
     parser.add_argument("--batch", type=int, default=128, help="sequences a step")
-    parser.add_argument("--steps", type=int, default=0, help="0: run for --minutes")
+    parser.add_argument("--steps", type=int, default=2500, help="0: run for --minutes")
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--lr", type=float, default=2.5e-3)
+    parser.add_argument("--label-smoothing", type=float, default=0.1,
+                        help="keeps the model from being certain of templates it has seen often")
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0: its own choice")
