@@ -1,25 +1,27 @@
 /**
- * Builds the native library into `.build/native/`, through CMake where it is installed and by the
- * compiler alone where it is not. A build whose inputs have not changed is reused.
+ * Builds the native libraries into `.build/native/`: the CPU one through CMake where it is installed
+ * and by the compiler alone where it is not, the CUDA one where there is a GPU. A build whose inputs
+ * have not changed is reused.
  */
 import { libraryFileName, libraryFolder } from "@lib/engine/library.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
-import { exists, loadJson, saveJson } from "@lib/files.ts";
+import { exists, saveJson } from "@lib/files.ts";
+import { BuildError, runTool } from "@lib/build/command.ts";
+import { buildCuda, type CudaBuildResult, type CudaChoice } from "@lib/build/cuda.ts";
+import { hashSources, listSources, loadStamp } from "@lib/build/stamp.ts";
 import { findCMake, findCompiler, missingCompiler, type Tool } from "@lib/build/toolchain.ts";
-import { z } from "zod";
 
-/** A build that failed; the message holds the compiler's output. */
-export class BuildError extends Error {
-  override readonly name = "BuildError";
-}
+export { BuildError };
 
 /** What a build gave. */
 export interface BuildResult {
+  /** The CPU library. */
   readonly library: string;
   /** False: nothing had changed, the earlier build is used. */
   readonly built: boolean;
   readonly compiler: string;
   readonly seconds: number;
+  readonly cuda: CudaBuildResult;
 }
 
 /** Options of {@linkcode buildNative}. */
@@ -28,23 +30,36 @@ export interface BuildOptions {
   readonly force?: boolean;
   /** Leave CMake aside. @default {false} */
   readonly withoutCMake?: boolean;
+  /** Whether to build for CUDA as well. @default {"auto"} */
+  readonly cuda?: CudaChoice;
   /** Called with a line now and then. */
   readonly onProgress?: (line: string) => void;
 }
-
-const Stamp = z.strictObject({ inputs: z.string(), compiler: z.string() });
 
 /** Sources the library is made of, relative to `native/`. */
 const SOURCE_FOLDERS = ["include", "src", "cpu"];
 
 /**
- * Builds the CPU library unless an identical build is there.
+ * Builds the CPU library, and where there is a GPU the CUDA library, unless identical builds are
+ * there. A CUDA build that fails is told in the result and leaves the CPU library usable.
  *
  * @throws {ToolchainError} no compiler, with the command that installs one
  * @throws {BuildError} the compiler's own words
  */
 export async function buildNative(options: BuildOptions = {}): Promise<BuildResult> {
   const begun = performance.now();
+  const cpu = await buildCpu(options);
+  const cuda = await buildCuda({
+    choice: options.cuda ?? "auto",
+    force: options.force === true,
+    ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+  });
+  return { ...cpu, seconds: (performance.now() - begun) / 1000, cuda };
+}
+
+async function buildCpu(
+  options: BuildOptions,
+): Promise<Pick<BuildResult, "library" | "built" | "compiler">> {
   const compiler = await findCompiler();
   const useCMake = options.withoutCMake !== true ? await findCMake() : null;
   if (compiler === null && (useCMake === null || Deno.build.os !== "windows")) {
@@ -53,12 +68,15 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildResu
   const folder = decodeURIComponent(libraryFolder().pathname);
   const library = `${folder}${libraryFileName("cpu")}`;
   const stamp = {
-    inputs: await hashInputs(),
+    inputs: await hashSources(SOURCE_FOLDERS),
     compiler: `${compiler?.version ?? "MSVC"} (${useCMake === null ? "direct" : "CMake"})`,
   };
   const stampFile = `${folder}stamp.json`;
-  if (options.force !== true && await exists(library) && await isSame(stampFile, stamp.inputs)) {
-    return { library, built: false, compiler: stamp.compiler, seconds: seconds(begun) };
+  if (
+    options.force !== true && await exists(library) &&
+    (await loadStamp(stampFile))?.inputs === stamp.inputs
+  ) {
+    return { library, built: false, compiler: stamp.compiler };
   }
   await Deno.mkdir(folder, { recursive: true });
   const fresh = useCMake === null && compiler !== null
@@ -72,53 +90,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildResu
   await Deno.copyFile(fresh, `${library}.new`);
   await Deno.rename(`${library}.new`, library);
   await saveJson(stampFile, stamp);
-  return { library, built: true, compiler: stamp.compiler, seconds: seconds(begun) };
-}
-
-function seconds(begun: number): number {
-  return (performance.now() - begun) / 1000;
-}
-
-async function isSame(stampFile: string, inputs: string): Promise<boolean> {
-  if (!await exists(stampFile)) return false;
-  const stamp = Stamp.safeParse(await loadJson(stampFile, "Delete it and build again."));
-  return stamp.success && stamp.data.inputs === inputs;
-}
-
-async function listSources(): Promise<string[]> {
-  const files = ["CMakeLists.txt"];
-  for (const folder of SOURCE_FOLDERS) {
-    for await (const entry of Deno.readDir(`${PROJECT_ROOT}native/${folder}`)) {
-      if (entry.isFile && !entry.name.startsWith(".")) files.push(`${folder}/${entry.name}`);
-    }
-  }
-  return files.sort();
-}
-
-/** SHA-256 over every source's name and bytes. */
-async function hashInputs(): Promise<string> {
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  for (const name of await listSources()) {
-    parts.push(new TextEncoder().encode(`${name}\0`));
-    parts.push(await Deno.readFile(`${PROJECT_ROOT}native/${name}`));
-  }
-  const all = await new Blob(parts).arrayBuffer();
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
-  return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
-}
-
-async function run(command: string, args: readonly string[], what: string): Promise<string> {
-  const { success, code, stdout, stderr } = await new Deno.Command(command, {
-    args: [...args],
-    stdout: "piped",
-    stderr: "piped",
-  }).output();
-  const text = new TextDecoder();
-  if (success) return text.decode(stdout);
-  throw new BuildError(
-    `${what} failed with exit code ${code}:\n` +
-      `${command} ${args.join(" ")}\n${text.decode(stdout)}${text.decode(stderr)}`.slice(0, 8000),
-  );
+  return { library, built: true, compiler: stamp.compiler };
 }
 
 async function compileWithCMake(
@@ -128,7 +100,7 @@ async function compileWithCMake(
 ): Promise<string> {
   const build = `${PROJECT_ROOT}.build/cmake`;
   options.onProgress?.("configuring with CMake");
-  await run(cmake, [
+  await runTool(cmake, [
     "-S",
     `${PROJECT_ROOT}native`,
     "-B",
@@ -138,7 +110,7 @@ async function compileWithCMake(
   ], "Configuring the native library");
   options.onProgress?.("compiling");
   const jobs = String(navigator.hardwareConcurrency);
-  await run(
+  await runTool(
     cmake,
     ["--build", build, "--config", "Release", "--target", "qlora_cpu", "--parallel", jobs],
     "Building the native library",
@@ -161,7 +133,7 @@ export function isaFlags(source: string): string[] {
 async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<string> {
   const objects = `${PROJECT_ROOT}.build/direct`;
   await Deno.mkdir(objects, { recursive: true });
-  const sources = (await listSources()).filter((name) => name.endsWith(".cpp"));
+  const sources = (await listSources(SOURCE_FOLDERS)).filter((name) => name.endsWith(".cpp"));
   const common = [
     "-std=c++17",
     "-O3",
@@ -182,7 +154,7 @@ async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<s
       const object = `${objects}/${source.replaceAll("/", "_")}.o`;
       const isa = Deno.build.arch === "x86_64" ? isaFlags(source) : [];
       const file = `${PROJECT_ROOT}native/${source}`;
-      await run(compiler.command, [...common, ...isa, "-c", file, "-o", object], source);
+      await runTool(compiler.command, [...common, ...isa, "-c", file, "-o", object], source);
       made.push(object);
       options.onProgress?.(`compiled ${made.length}/${sources.length}`);
     }
@@ -190,7 +162,7 @@ async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<s
   await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, worker));
   const library = `${objects}/${libraryFileName("cpu")}`;
   const link = ["-shared", "-pthread", "-o", library, ...made.sort()];
-  await run(compiler.command, link, "Linking the native library");
+  await runTool(compiler.command, link, "Linking the native library");
   return library;
 }
 

@@ -38,6 +38,28 @@ export async function findCompiler(): Promise<Tool | null> {
   return null;
 }
 
+/** The CUDA compiler: `$CUDACXX`, else nvcc on the PATH or where the toolkit installs it, or null. */
+export async function findNvcc(): Promise<Tool | null> {
+  const asked = Deno.env.get("CUDACXX");
+  const toolkit = Deno.env.get("CUDA_PATH") ?? "/usr/local/cuda";
+  const candidates = asked === undefined || asked === ""
+    ? ["nvcc", `${toolkit}/bin/nvcc`]
+    : [asked];
+  for (const candidate of candidates) {
+    const tool = await findTool(candidate);
+    if (tool !== null) return { ...tool, version: await nvccVersion(candidate) };
+  }
+  return null;
+}
+
+/** "release 13.0, V13.0.88": nvcc's first line names no version. */
+async function nvccVersion(command: string): Promise<string> {
+  const { stdout } = await new Deno.Command(command, { args: ["--version"], stderr: "null" })
+    .output();
+  const text = new TextDecoder().decode(stdout);
+  return `nvcc ${/release [^\n]+/.exec(text)?.[0] ?? "of an unknown release"}`;
+}
+
 /** CMake with a program that runs its builds, or null. */
 export async function findCMake(): Promise<{ cmake: Tool; generator: string } | null> {
   const cmake = await findTool("cmake");
