@@ -1,0 +1,249 @@
+// The CUDA ops at the 8B shape: time, and bytes or floating-point operations a second beside the copy
+// bandwidth and the product rate measured in the same run.
+//   qlora_cuda_ops_bench [tokens]
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda_device.h"
+#include "ops.h"
+
+namespace {
+
+using qlora::act_t;
+namespace ops = qlora::ops;
+
+constexpr int64_t kHidden = 4096, kFfn = 14336, kQkv = 6144, kRank = 16, kVocabulary = 128256;
+
+std::unique_ptr<qlora::Device>& shared_device() {
+  static std::unique_ptr<qlora::Device> device = qlora::Device::create(qlora::DeviceOptions());
+  return device;
+}
+qlora::Device& device() { return *shared_device(); }
+
+// Device memory filled with normal numbers: zeros would be faster than real data.
+template <class T>
+struct Block {
+  explicit Block(int64_t count, uint64_t seed = 1)
+      : data(static_cast<T*>(device().allocate(size_t(count) * sizeof(T)))) {
+    fill(count, seed);
+  }
+  ~Block() { device().release(data); }
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  void fill(int64_t count, uint64_t seed);
+  T* data;
+};
+template <>
+void Block<float>::fill(int64_t count, uint64_t seed) {
+  ops::random_normal(data, count, seed, 0, 1.0, device());
+}
+template <>
+void Block<act_t>::fill(int64_t count, uint64_t seed) {
+  constexpr int64_t kPiece = int64_t{1} << 24;
+  const Block<float> piece(std::min(count, kPiece), seed);
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    ops::scale_cast(data + begin, size, piece.data, 1, size, 1.0f, device());
+  }
+  device().synchronize();
+}
+template <>
+void Block<uint8_t>::fill(int64_t count, uint64_t seed) {
+  ops::random_uniform(reinterpret_cast<float*>(data), count / 4, seed, 0, 1.0, device());
+}
+template <>
+void Block<int32_t>::fill(int64_t count, uint64_t) {
+  std::vector<int32_t> ascending(static_cast<size_t>(count));
+  for (size_t i = 0; i < ascending.size(); ++i) ascending[i] = static_cast<int32_t>(i);
+  device().copy_to_device(data, ascending.data(), ascending.size() * sizeof(int32_t));
+}
+
+// Median seconds of a run, by device events.
+double time_of(const std::function<void()>& work) {
+  const cudaStream_t stream = qlora::cuda::cuda_device(device()).stream();
+  cudaEvent_t begin, end;
+  qlora::cuda::check(cudaEventCreate(&begin), "creating an event");
+  qlora::cuda::check(cudaEventCreate(&end), "creating an event");
+  for (int i = 0; i < 3; ++i) work();
+  std::vector<float> times;
+  for (int i = 0; i < 15; ++i) {
+    qlora::cuda::check(cudaEventRecord(begin, stream), "timing");
+    work();
+    qlora::cuda::check(cudaEventRecord(end, stream), "timing");
+    qlora::cuda::check(cudaEventSynchronize(end), "timing");
+    float milliseconds = 0;
+    qlora::cuda::check(cudaEventElapsedTime(&milliseconds, begin, end), "timing");
+    times.push_back(milliseconds);
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  std::nth_element(times.begin(), times.begin() + 7, times.end());
+  return double(times[7]) / 1e3;
+}
+
+double copy_rate = 0, product_rate = 0;
+
+// One row of the table: bytes the op must move.
+void moves(const char* name, double bytes, const std::function<void()>& work) {
+  const double seconds = time_of(work), rate = bytes / seconds;
+  if (copy_rate == 0) copy_rate = rate;
+  std::printf("%-34s %9.3f ms %8.0f GB/s    %5.1f %% of copy\n", name, seconds * 1e3, rate / 1e9,
+              100 * rate / copy_rate);
+}
+
+// One row of the table: floating-point operations the product takes.
+void multiplies(const char* name, double flops, const std::function<void()>& work) {
+  const double seconds = time_of(work), rate = flops / seconds;
+  if (product_rate == 0) product_rate = rate;
+  std::printf("%-34s %9.3f ms %8.1f TFLOP/s %5.1f %% of product\n", name, seconds * 1e3, rate / 1e12,
+              100 * rate / product_rate);
+}
+
+void products(int64_t T) {
+  struct Shape {
+    const char* name;
+    int64_t out, in;
+  };
+  const int64_t square = 8192;
+  {
+    const Block<act_t> a(square * square, 1), b(square * square, 2), c(square * square, 3);
+    multiplies("product 8192 x 8192 x 8192", 2.0 * double(square * square * square), [&] {
+      ops::gemm(c.data, square, a.data, square, false, b.data, square, true, square, square, square,
+                1.0f, 0.0f, device());
+    });
+  }
+  for (const Shape& s : {Shape{"qkv", kQkv, kHidden}, Shape{"o", kHidden, kHidden},
+                         Shape{"gate up", 2 * kFfn, kHidden}, Shape{"down", kHidden, kFfn}}) {
+    const int64_t in = s.in + 3 * kRank, ld = in;
+    const Block<act_t> x(T * ld, 1), w(s.out * ld, 2), y(T * s.out, 3);
+    const double flops = 2.0 * double(T) * double(s.out) * double(in);
+    multiplies((std::string(s.name) + " forward").c_str(), flops, [&] {
+      ops::gemm(y.data, s.out, x.data, ld, false, w.data, ld, true, T, s.out, in, 1.0f, 0.0f,
+                device());
+    });
+    multiplies((std::string(s.name) + " backward").c_str(), flops, [&] {
+      ops::gemm(x.data, ld, y.data, s.out, false, w.data, ld, false, T, in, s.out, 1.0f, 0.0f,
+                device());
+    });
+  }
+  const Block<act_t> x(T * kFfn, 1), u(T * kRank, 2), a(kRank * kFfn, 3);
+  const Block<float> gradient(kRank * kFfn);
+  const double bytes = 2.0 * double(T * kFfn);
+  moves("LoRA U = X Aᵀ, in 14336", bytes, [&] {
+    ops::gemm(u.data, kRank, x.data, kFfn, false, a.data, kFfn, true, T, kRank, kFfn, 1.0f, 0.0f,
+              device());
+  });
+  moves("LoRA dA += dUᵀ X, in 14336", bytes, [&] {
+    ops::gemm_f32(gradient.data, kFfn, u.data, kRank, true, x.data, kFfn, false, kRank, kFfn, T,
+                  1.0f, 1.0f, device());
+  });
+  moves("LoRA dX += dU A, in 14336", 2 * bytes, [&] {
+    ops::gemm(x.data, kFfn, u.data, kRank, false, a.data, kFfn, false, T, kFfn, kRank, 1.0f, 1.0f,
+              device());
+  });
+}
+
+void weights() {
+  const int64_t n = kFfn * kHidden, blocks = n / 64, ld = kHidden + 2 * kRank;
+  const Block<act_t> dst(kFfn * ld);
+  const Block<uint8_t> packed(n / 2), codes(blocks);
+  const Block<float> absmax2(blocks / 256), absmax(blocks), values(n);
+  ops::Weight w;
+  w.out = kFfn;
+  w.in = kHidden;
+  w.packed = packed.data;
+  w.absmax_codes = codes.data;
+  w.absmax2 = absmax2.data;
+  const double read = double(n) / 2 + double(blocks);
+  moves("dequantize NF4 double", read + 2.0 * double(n),
+        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, device()); });
+  w.absmax_codes = nullptr;
+  w.absmax = absmax.data;
+  moves("dequantize NF4", read + 3.0 * double(blocks) + 2.0 * double(n),
+        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, device()); });
+  moves("nf4_quantize", 4.5 * double(n),
+        [&] { ops::nf4_quantize(packed.data, absmax.data, values.data, n, device()); });
+}
+
+void layers(int64_t T) {
+  const int64_t ld = kHidden + 3 * kRank, ld_ffn = kFfn + kRank;
+  const Block<act_t> x(T * kHidden, 1), y(T * kHidden, 2), out(T * ld, 3), dropped(T * kHidden);
+  const Block<float> weight(kHidden), rstd(T);
+  const Block<int32_t> positions(T);
+  const double row = 2.0 * double(T * kHidden);
+  moves("rmsnorm forward with delta", 4 * row, [&] {
+    ops::rmsnorm_forward(out.data, ld, rstd.data, x.data, x.data, y.data, weight.data, T, kHidden,
+                         1e-5f, device());
+  });
+  moves("rmsnorm backward", 4 * row, [&] {
+    ops::rmsnorm_backward(y.data, out.data, ld, x.data, rstd.data, weight.data, T, kHidden,
+                          device());
+  });
+  const ops::DropoutSite site{1, 2, 3, 0.05f};
+  moves("dropout forward", 2 * row, [&] {
+    ops::dropout_forward(dropped.data, kHidden, out.data, ld, positions.data, positions.data, T,
+                         kHidden, site, device());
+  });
+  moves("dropout backward", 3 * row, [&] {
+    ops::dropout_backward(out.data, ld, dropped.data, kHidden, positions.data, positions.data, T,
+                          kHidden, site, device());
+  });
+  const Block<act_t> gate_up(T * 2 * kFfn, 1), mlp(T * ld_ffn, 2), qkv(T * kQkv, 3);
+  const double ffn = 2.0 * double(T * kFfn);
+  moves("swiglu forward", 3 * ffn,
+        [&] { ops::swiglu_forward(mlp.data, ld_ffn, gate_up.data, T, kFfn, device()); });
+  moves("swiglu backward", 5 * ffn,
+        [&] { ops::swiglu_backward(gate_up.data, mlp.data, ld_ffn, T, kFfn, device()); });
+  const Block<float> cos(T * 64), sin(T * 64);
+  moves("rope", 2.0 * 2.0 * double(T * 40 * 128), [&] {
+    ops::rope(qkv.data, kQkv, positions.data, cos.data, sin.data, T, 32, 8, 128, false, device());
+  });
+  const int64_t rows = 256;
+  const Block<float> logits(rows * kVocabulary), nll(rows);
+  const Block<act_t> dlogits(rows * kVocabulary);
+  moves("cross_entropy with gradient", 10.0 * double(rows * kVocabulary), [&] {
+    ops::cross_entropy(nll.data, dlogits.data, logits.data, positions.data, nullptr, rows,
+                       kVocabulary, device());
+  });
+  const int64_t lora = 41943040;
+  const Block<float> param(lora), m(lora), v(lora), grad(lora);
+  device().fill_zero(v.data, size_t(lora) * 4);
+  ops::AdamW options{1e-4, 0.9, 0.999, 1e-8, 0.0, 1, 1.0f};
+  moves("adamw, 41.9 million", 7.0 * 4 * double(lora), [&] {
+    ops::adamw(param.data, m.data, v.data, grad.data, lora, options, device());
+  });
+  const Block<float> result(2);
+  moves("sum_squares, 41.9 million", 4.0 * double(lora), [&] {
+    ops::sum_squares(reinterpret_cast<double*>(result.data), grad.data, lora, device());
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    std::printf("%s\n", qlora::Device::describe().c_str());
+    const int64_t T = argc > 1 ? std::max<int64_t>(256, std::atoll(argv[1])) : 8192;
+    device().make_current();
+    {
+      const int64_t count = int64_t{1} << 30;
+      const Block<act_t> from(count, 1), to(count, 2);
+      moves("copy", 4.0 * double(count),
+            [&] { device().copy(to.data, from.data, size_t(count) * sizeof(act_t)); });
+    }
+    std::printf("%lld tokens\n", static_cast<long long>(T));
+    products(T);
+    weights();
+    layers(T);
+    shared_device().reset();
+    return 0;
+  } catch (const std::exception& error) {
+    std::printf("%s\n", error.what());
+    return 1;
+  }
+}
