@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { pick, type Random } from "@lib/corpus/random.ts";
+import { pick, type Random } from "@lib/random.ts";
 import type { Situation, Topic } from "./schema.ts";
 
 /** Rubric level: 0 absent, 1 weak, 2 strong. */

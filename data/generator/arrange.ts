@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Random, randomInt, shuffled } from "@lib/corpus/random.ts";
+import { type Random, randomInt, shuffled } from "@lib/random.ts";
 import type { ComposedRow, Conversation } from "./compose.ts";
 
 const TRIES = 200;

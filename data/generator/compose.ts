@@ -5,7 +5,7 @@
  * @module
  */
 import { matchKey } from "@lib/corpus/text_key.ts";
-import { pick, type Random, randomInt, shuffled } from "@lib/corpus/random.ts";
+import { pick, type Random, randomInt, shuffled } from "@lib/random.ts";
 import { composeAnswer, drawLevels, type Levels } from "./answers.ts";
 import type { Situation, Topic } from "./schema.ts";
 

@@ -5,7 +5,7 @@
  */
 import { CSV_COLUMNS } from "@lib/corpus/header.ts";
 import type { DropReason } from "@lib/corpus/reasons.ts";
-import { seededRandom } from "@lib/corpus/random.ts";
+import { seededRandom } from "@lib/random.ts";
 // @ts-types="../../lib/corpus/std_csv.d.ts"
 import { stringify } from "@std/csv";
 import { CRITERIA, type Criterion, score } from "./answers.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { pick, type Random, randomInt } from "@lib/corpus/random.ts";
+import { pick, type Random, randomInt } from "@lib/random.ts";
 
 /** One way of spoiling a text. */
 export type Corruption = (random: Random, text: string) => string | undefined;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pick, type Random, shuffled } from "@lib/corpus/random.ts";
+import { pick, type Random, shuffled } from "@lib/random.ts";
 import type { ComposedRow, Conversation } from "./compose.ts";
 import {
   emailSentence,

@@ -5,7 +5,7 @@
  * @module
  */
 import { findDuplicates } from "@lib/corpus/dedupe.ts";
-import { type Random, shuffled } from "@lib/corpus/random.ts";
+import { type Random, shuffled } from "@lib/random.ts";
 import { matchKey } from "@lib/corpus/text_key.ts";
 import { score } from "./answers.ts";
 import {

@@ -19,7 +19,6 @@ export * from "./nearest.ts";
 export * from "./normalize.ts";
 export * from "./pii.ts";
 export * from "./quarantine.ts";
-export * from "./random.ts";
 export * from "./reasons.ts";
 export * from "./records.ts";
 export * from "./runs.ts";

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { type Random, seededRandom, shuffled } from "./random.ts";
+import { type Random, seededRandom, shuffled } from "@lib/random.ts";
 import type { SplitRecord } from "./records.ts";
 
 /** Name of a part. */

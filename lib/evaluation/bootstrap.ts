@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { randomInt, seededRandom } from "@lib/corpus/random.ts";
+import { randomInt, seededRandom } from "@lib/random.ts";
 import { type MetricTable, scoreOf, type Statistics } from "./statistics.ts";
 
 /** The seed of every interval, unless another is asked for. */

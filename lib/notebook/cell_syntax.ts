@@ -62,8 +62,7 @@ export const nodesIn = (value: unknown): readonly SyntaxNode[] =>
 
 /** A parser of cells, loaded when the first notebook is checked. */
 export async function loadParser(): Promise<Parse> {
-  // deno-lint-ignore no-import-prefix -- the only use; the notebooks themselves never load it
-  const { parse } = await import("npm:@babel/parser@8.1.2");
+  const { parse } = await import("@babel/parser");
   return (source) => {
     const file: unknown = parse(source, {
       sourceType: "module",

@@ -47,8 +47,7 @@ function complete(window: DrawingWindow): void {
 }
 
 async function openWindow(): Promise<DrawingWindow> {
-  // deno-lint-ignore no-import-prefix -- the only use; loaded at the first plot, not at start
-  const { JSDOM, VirtualConsole } = await import("npm:jsdom@26.1.0");
+  const { JSDOM, VirtualConsole } = await import("jsdom");
   const plotly: { readonly default: unknown } = await import("plotly.js", {
     with: { type: "text" },
   });

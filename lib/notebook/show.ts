@@ -96,7 +96,7 @@ async function saveScript(folder: string): Promise<void> {
 
 /** Options of {@linkcode savePlot}. */
 export interface SavePlotOptions {
-  /** Also writes an interactive page (with plotly.min.js beside it, 4.8 MB). @default {false} */
+  /** Also writes an interactive page (with plotly.min.js beside it, 1.5 MB). @default {false} */
   readonly page?: boolean;
 }
 

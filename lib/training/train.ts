@@ -1,7 +1,7 @@
 /** The training loop: steps, validation, log, checkpoints, resumption. */
 import type { Sample } from "@lib/chat/sample.ts";
 import type { Config } from "@lib/config.ts";
-import { seededRandom, shuffled } from "@lib/corpus/random.ts";
+import { seededRandom, shuffled } from "@lib/random.ts";
 import type { Model } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
 import { meanLikelihood, measureLikelihood } from "@lib/evaluation/likelihood.ts";

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { findDuplicates, linkDuplicates } from "@lib/corpus/dedupe.ts";
 import { gramSets } from "@lib/corpus/grams.ts";
-import { pick, randomInt, seededRandom, shuffled } from "@lib/corpus/random.ts";
+import { pick, randomInt, seededRandom, shuffled } from "@lib/random.ts";
 import { similarityJoin } from "@lib/corpus/similarity_join.ts";
 
 const WORDS = "আজ কাল মন ভালো নেই বন্ধু পরীক্ষা ভয় লাগছে খুব একা বাড়ি মা বাবা চাকরি হলো না কেন".split(" ");

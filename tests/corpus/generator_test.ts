@@ -5,7 +5,7 @@ import { groupRecords } from "@lib/corpus/groups.ts";
 import { assertNoLeaks } from "@lib/corpus/leak_check.ts";
 import { cleanLegacy } from "@lib/corpus/legacy.ts";
 import { normalizeText } from "@lib/corpus/normalize.ts";
-import { seededRandom } from "@lib/corpus/random.ts";
+import { seededRandom } from "@lib/random.ts";
 import { DROP_REASON_CODES } from "@lib/corpus/reasons.ts";
 import { conversationRuns } from "@lib/corpus/runs.ts";
 import { splitByGroup } from "@lib/corpus/split.ts";

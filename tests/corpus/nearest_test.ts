@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { matchKey } from "@lib/corpus/text_key.ts";
 import { nearestNeighbours } from "@lib/corpus/nearest.ts";
-import { pick, randomInt, seededRandom } from "@lib/corpus/random.ts";
+import { pick, randomInt, seededRandom } from "@lib/random.ts";
 
 /** Jaccard similarity by the definition. */
 function jaccard(a: string, b: string): number {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { CorpusError } from "@lib/corpus/errors.ts";
 import { groupRecords } from "@lib/corpus/groups.ts";
 import { assertNoLeaks, findLeaks } from "@lib/corpus/leak_check.ts";
-import { randomInt, seededRandom } from "@lib/corpus/random.ts";
+import { randomInt, seededRandom } from "@lib/random.ts";
 import type { CleanRecord, SplitRecord } from "@lib/corpus/records.ts";
 import { conversationRuns, MAX_RUN } from "@lib/corpus/runs.ts";
 import { SPLIT_NAMES, splitByGroup } from "@lib/corpus/split.ts";

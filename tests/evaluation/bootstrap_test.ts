@@ -7,7 +7,7 @@ import {
   pairedDifference,
   percentileInterval,
 } from "@lib/evaluation/bootstrap.ts";
-import { seededRandom } from "@lib/corpus/random.ts";
+import { seededRandom } from "@lib/random.ts";
 import { meanTable, ratioTable, scoreOf, statisticsOf } from "@lib/evaluation/statistics.ts";
 
 const random = seededRandom(1);

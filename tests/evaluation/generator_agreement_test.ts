@@ -1,6 +1,6 @@
 /** A sanity check only: the corpus generator knows which levels it composed its answers of. */
 import { assert } from "@std/assert";
-import { seededRandom } from "@lib/corpus/random.ts";
+import { seededRandom } from "@lib/random.ts";
 import { agreement } from "@lib/evaluation/agreement.ts";
 import { scoreEmpathy } from "@lib/evaluation/empathy.ts";
 import { EMPATHY_CRITERIA } from "@lib/evaluation/rubric.ts";

@@ -13,7 +13,7 @@ export type Random = () => number;
  *
  * @example
  * ```ts
- * import { seededRandom } from "@lib/corpus/random.ts";
+ * import { seededRandom } from "@lib/random.ts";
  * import { assertEquals } from "@std/assert";
  * assertEquals(seededRandom(42)(), seededRandom(42)());
  * ```
