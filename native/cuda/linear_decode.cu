@@ -8,8 +8,8 @@
 // order of k inside a product is free, so a lane takes neighbouring k and loads them in one access.
 //
 // NF4: a byte is looked up as a pair of bf16 codes, in a table each lane has its own copy of (no bank
-// conflicts). The product of a block of 64 is scaled by its absmax in fp32: w is never rounded as a
-// whole, only its code. Plain weights go the same way without a table.
+// conflicts). The product of a block of 64 is scaled by its absmax in fp32: only the sixteen codes are
+// rounded, after a scaling at which they lose least. Plain weights go the same way without a table.
 // Rows that are not aligned, or blocks that cross rows: a warp a row of w, in fp32.
 #include "common.cuh"
 #include "mma.cuh"
@@ -21,6 +21,9 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kBlock = kWarps * kWarp;
+
+// The codes times this lie closest to bf16 numbers: rms error 3.2e-04 of the largest, 5.5e-04 without.
+constexpr float kCodeScale = 1.43701171875f;
 
 // absmax of one block of the weight. map: the dynamic map, read only when double-quantised.
 __device__ inline float block_absmax(const ops::Weight& w, int64_t block, const float* map) {
@@ -105,7 +108,7 @@ __device__ inline void load_piece(Nf4Piece<kRowTiles>& piece, const ops::Weight&
     const int64_t at = row * blocks + block;
     piece.packed[i] =
         __ldg(reinterpret_cast<const uint2*>(w.packed + at * (kNf4Block / 2) + t * 8));
-    piece.absmax[i] = block_absmax(w, at, map);
+    piece.absmax[i] = block_absmax(w, at, map) * (1.0f / kCodeScale);
   }
 }
 
@@ -165,7 +168,8 @@ constexpr size_t kMapBytes = 256 * sizeof(float);
 __device__ inline void fill_table(uint32_t* table, const Nf4Codes& nf4) {
   const int lane = threadIdx.x % kWarp;
   for (int byte = threadIdx.x / kWarp; byte < 256; byte += kWarps) {
-    table[byte * kWarp + lane] = pack_bf16(nf4.value[byte >> 4], nf4.value[byte & 15]);
+    table[byte * kWarp + lane] = pack_bf16(nf4.value[byte >> 4] * kCodeScale,
+                                              nf4.value[byte & 15] * kCodeScale);
   }
 }
 
