@@ -9,7 +9,7 @@ namespace {
 
 __global__ void __launch_bounds__(kAbsmaxBlock)
     absmax_dequantize_kernel(float* absmax, const uint8_t* codes, const float* absmax2,
-                             float offset, int64_t count, DynamicMap map) {
+                             float offset, int64_t count, const __grid_constant__ DynamicMap map) {
   __shared__ float entries[256];
   entries[threadIdx.x] = map.value[threadIdx.x];
   __syncthreads();

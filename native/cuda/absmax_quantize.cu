@@ -51,7 +51,7 @@ __device__ uint8_t encode(float x, const float* map) {
 
 __global__ void __launch_bounds__(kAbsmaxBlock)
     quantize_kernel(uint8_t* codes, float* absmax2, const float* absmax, int64_t count,
-                    float offset, DynamicMap map) {
+                    float offset, const __grid_constant__ DynamicMap map) {
   __shared__ float entries[256];
   entries[threadIdx.x] = map.value[threadIdx.x];
   const int64_t i = int64_t{blockIdx.x} * kAbsmaxBlock + threadIdx.x;
