@@ -1,4 +1,5 @@
-// What the CUDA op tests share. Every op is compared with a reference in double on the host, by the
+// What the CUDA op tests share; they can be built over the CPU ops too, which checks the references
+// themselves. Every op is compared with a reference in double on the host, by the
 // rule err(ours, reference) ≤ 2 · err(naive bf16, reference): a naive bf16 implementation rounds after
 // every step. Memory an op does not own, gaps between rows included, holds NaN before and after: what
 // is not written, or read beyond its end, shows.
@@ -91,6 +92,14 @@ inline Doubles bf16(Doubles x) {
   for (double& value : x) value = bf16(value);
   return x;
 }
+// As an activation holds it: bf16, or fp32 where these tests are built over the CPU ops.
+inline double stored(double x) {
+  return sizeof(act_t) == 2 ? bf16(x) : static_cast<double>(static_cast<float>(x));
+}
+inline Doubles stored(Doubles x) {
+  for (double& value : x) value = stored(value);
+  return x;
+}
 // Normal numbers that are exact in fp32, or in bf16; the same for the same seed.
 Doubles normal_f32(int64_t count, uint32_t seed, double std = 1.0);
 Doubles normal_bf16(int64_t count, uint32_t seed, double std = 1.0);
@@ -140,7 +149,7 @@ class Buffer {
 
 inline Buffer<float> f32_buffer(const Doubles& values) { return Buffer<float>(floats(values)); }
 
-// A bf16 matrix [rows, cols] with rows ld apart; the gaps are NaN and stay so.
+// Activations [rows, cols] with rows ld apart; the gaps are NaN and stay so.
 class Matrix {
  public:
   Matrix(int64_t rows, int64_t cols, int64_t ld, int64_t offset = 0);  // NaN
@@ -151,8 +160,13 @@ class Matrix {
   Doubles read() const;  // rows · cols values; checks the gaps
 
  private:
+  using Bits = std::conditional<sizeof(act_t) == 2, uint16_t, uint32_t>::type;
+  static constexpr Bits kPoison = static_cast<Bits>(~Bits{0});
+  static Bits encode(double value);
+  static double decode(Bits bits);
+
   int64_t rows_, cols_, ld_;
-  Buffer<uint16_t> storage_;
+  Buffer<Bits> storage_;
 };
 
 }  // namespace cuda_test

@@ -9,7 +9,8 @@ namespace ops = qlora::ops;
 struct Size {
   int64_t rows, cols, gap;
 };
-const Size kSizes[] = {{1, 1, 0}, {1, 16, 0}, {5, 123, 7}, {7, 16, 48}, {300, 64, 16}, {33, 4096, 16}};
+const Size kSizes[] = {{1, 1, 0},   {1, 16, 0},    {5, 123, 7},
+                       {7, 16, 48}, {300, 64, 16}, {33, 4096, 16}};
 
 CUDA_OP_TEST(scale_cast) {
   for (const Size& s : kSizes) {

@@ -63,7 +63,7 @@ CUDA_OP_TEST(sum_squares) {
       ops::sum_squares(result.data(), in.data(), count, device());
       return result.read();
     });
-    compare_within(shape("count", count), got, {want}, 1e-13);
+    compare_within(shape("count", count), got, {want}, 1e-12);
   }
 }
 

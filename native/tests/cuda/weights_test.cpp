@@ -63,11 +63,11 @@ CUDA_OP_TEST(load) {
 
   for (const int64_t count : {1, 7, 5001}) {
     const Doubles values = normal_f32(count, 1), rounded = bf16(values);
-    const Matrix act(1, count, count), exact(rounded, 1, count, count);
+    const Matrix act(1, count, count);
     const Buffer<float> full(count), scratch(count);
     const auto f32 = bytes_of(floats(values));
     ops::load_act(act.data(), f32.data() + 1, QLORA_F32, count, scratch.data(), device());
-    expect(act.read() == rounded, shape("F32 to bf16, count", count));
+    expect(act.read() == stored(values), shape("F32 to activations, count", count));
     ops::load_f32(full.data(), f32.data() + 1, QLORA_F32, count, scratch.data(), device());
     expect(doubles(full.read()) == values, shape("F32 to fp32, count", count));
 
@@ -80,7 +80,7 @@ CUDA_OP_TEST(load) {
     }
     const auto half = bytes_of(bits);
     ops::load_act(act.data(), half.data() + 1, QLORA_BF16, count, scratch.data(), device());
-    expect(act.read() == rounded, shape("BF16 to bf16, count", count));
+    expect(act.read() == rounded, shape("BF16 to activations, count", count));
     ops::load_f32(full.data(), half.data() + 1, QLORA_BF16, count, scratch.data(), device());
     expect(doubles(full.read()) == rounded, shape("BF16 to fp32, count", count));
   }
@@ -219,8 +219,10 @@ CUDA_OP_TEST(absmax_quantize) {
   }
 }
 
-void check_dequantize(int64_t out, int64_t in, int64_t gap, bool nested, int64_t row, int64_t rows) {
-  const std::string name = shape("out", out, "in", in, nested ? "double" : "plain", "rows", row, rows);
+void check_dequantize(int64_t out, int64_t in, int64_t gap, bool nested, int64_t row,
+                      int64_t rows) {
+  const std::string name =
+      shape("out", out, "in", in, nested ? "double" : "plain", "rows", row, rows);
   const int64_t n = out * in, blocks = (n + 63) / 64;
   const Quantized q = quantize(floats(normal_f32(n, 1)));
   std::vector<uint8_t> codes;
