@@ -122,12 +122,13 @@ async function compileWithCMake(
   throw new BuildError(`The build succeeded but left no ${name} in ${build}. Run with --force.`);
 }
 
-/** Instruction-set flags of a source, by the suffix of its name; the same as in cpu/sources.cmake. */
+/** Flags of an x86-64 build's sources, by name; the same as in cpu/sources.cmake. */
 export function isaFlags(source: string): string[] {
   if (/_avx512\.cpp$/.test(source)) {
     return ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"];
   }
-  return /_avx2\.cpp$/.test(source) ? ["-mavx2", "-mfma"] : [];
+  if (/_avx2\.cpp$/.test(source)) return ["-mavx2", "-mfma"];
+  return /(^|\/)kernels\.cpp$/.test(source) ? ["-DQLORA_X86_KERNELS"] : [];
 }
 
 async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<string> {
