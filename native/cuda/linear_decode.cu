@@ -117,11 +117,16 @@ __device__ inline uint32_t look_up(const uint32_t* table, uint32_t word, int i) 
   return table[(word >> (8 * i) & 0xffu) * kWarp];
 }
 
-template <int kRowTiles, int kColumnTiles>
+// Columns [t·16, t·16 + 16) of a block of 64 of row n of x.
+struct XPiece {
+  uint4 low, high;
+};
+
+// read_x(n): an XPiece, zeros where x has no row n.
+template <int kRowTiles, int kColumnTiles, class ReadX>
 __device__ inline void multiply_piece(Sums<kRowTiles, kColumnTiles>& sums,
                                       const Nf4Piece<kRowTiles>& piece, const uint32_t* table,
-                                      const act_t* x, int64_t ldx, int m, int64_t block) {
-  const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
+                                      const ReadX& read_x) {
   uint32_t a[kRowTiles][4][4];  // of four products
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
@@ -138,21 +143,14 @@ __device__ inline void multiply_piece(Sums<kRowTiles, kColumnTiles>& sums,
   }
 #pragma unroll
   for (int c = 0; c < kColumnTiles; ++c) {
-    const int n = c * 8 + g;
-    uint4 low = make_uint4(0, 0, 0, 0), high = low;
-    if (n < m) {
-      const uint4* const from =
-          reinterpret_cast<const uint4*>(x + n * ldx + block * kNf4Block + t * 16);
-      low = __ldg(from);
-      high = __ldg(from + 1);
-    }
+    const XPiece x = read_x(c * 8 + static_cast<int>(threadIdx.x) % kWarp / 4);
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
       float product[4] = {};
-      mma(product, a[r][0], low.x, low.y);
-      mma(product, a[r][1], low.z, low.w);
-      mma(product, a[r][2], high.x, high.y);
-      mma(product, a[r][3], high.z, high.w);
+      mma(product, a[r][0], x.low.x, x.low.y);
+      mma(product, a[r][1], x.low.z, x.low.w);
+      mma(product, a[r][2], x.high.x, x.high.y);
+      mma(product, a[r][3], x.high.z, x.high.w);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         sums.of[r][c][i] = fmaf(product[i], piece.absmax[2 * r + i / 2], sums.of[r][c][i]);
@@ -167,7 +165,7 @@ constexpr size_t kMapBytes = 256 * sizeof(float);
 // The byte's high nibble comes first: the low half of the pair.
 __device__ inline void fill_table(uint32_t* table, const Nf4Codes& nf4) {
   const int lane = threadIdx.x % kWarp;
-  for (int byte = threadIdx.x / kWarp; byte < 256; byte += kWarps) {
+  for (int byte = threadIdx.x / kWarp; byte < 256; byte += blockDim.x / kWarp) {
     table[byte * kWarp + lane] = pack_bf16(nf4.value[byte >> 4] * kCodeScale,
                                               nf4.value[byte & 15] * kCodeScale);
   }
@@ -198,10 +196,142 @@ __global__ void __launch_bounds__(kBlock)
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (block + i < end) multiply_piece(sums, pieces[i], column, x, ldx, m, block + i);
+      if (block + i >= end) continue;
+      const act_t* const from = x + (block + i) * kNf4Block + threadIdx.x % 4 * 16;
+      multiply_piece(sums, pieces[i], column, [&](int n) {
+        XPiece piece = {};
+        if (n < m) {
+          const uint4* const row = reinterpret_cast<const uint4*>(from + n * ldx);
+          piece = {__ldg(row), __ldg(row + 1)};
+        }
+        return piece;
+      });
     }
   }
   finish(sums, reinterpret_cast<float*>(shared), y, ldy, first_out, w.out, m, beta);
+}
+
+// ---- NF4, many rows of x --------------------------------------------------------------------------
+// With one block's 32 rows of w, reading x costs more than reading w. Here the warps of a block have 32
+// rows of w each and share x through shared memory; the eighths of `in` are spread over blocks, two to
+// a block, and their sums [kQuarters, m, out] joined by a second kernel. The order of every addition is
+// the one of nf4_kernel and finish, so the bits are too.
+
+constexpr int kWideWarps = 4;
+constexpr int kWideBlock = kWideWarps * kWarp;
+constexpr int kWideRowTiles = 2;
+constexpr int kWideRows = kWideWarps * kWideRowTiles * 16;  // of w
+constexpr int kQuarters = kWarps / 2;
+constexpr int kTogether = 2;  // blocks of 64 a stage holds
+
+template <int kColumnTiles>
+constexpr int kStageValues = kTogether * kColumnTiles * 8 * static_cast<int>(kNf4Block);
+template <int kColumnTiles>
+constexpr size_t kWideBytes = kTableBytes + kMapBytes + 2 * sizeof(act_t) * kStageValues<kColumnTiles>;
+
+// A row of a block of 64 in shared memory: eight chunks of 16 bytes, odd rows' pairs exchanged.
+__device__ inline int stage_chunk(int row, int chunk) {
+  return row * static_cast<int>(kNf4Block) + ((chunk ^ (row & 1)) << 3);
+}
+
+template <int kColumnTiles>
+__device__ inline void load_stage(act_t* stage, const act_t* x, int64_t ldx, int m, int64_t block,
+                                  int64_t end) {
+  constexpr int kRowsOfX = kColumnTiles * 8, kChunks = kNf4Block / 8;
+  for (int i = threadIdx.x; i < kTogether * kRowsOfX * kChunks; i += kWideBlock) {
+    const int chunk = i % kChunks, n = i / kChunks % kRowsOfX, piece = i / kChunks / kRowsOfX;
+    const bool valid = n < m && block + piece < end;
+    copy16_async(stage + piece * kRowsOfX * kNf4Block + stage_chunk(n, chunk),
+                 x + (valid ? n * ldx + (block + piece) * kNf4Block + chunk * 8 : 0), valid);
+  }
+  copies_commit();
+}
+
+template <int kColumnTiles>
+__global__ void __launch_bounds__(kWideBlock)
+    nf4_wide_kernel(float* partial, const act_t* x, int64_t ldx, int m, ops::Weight w, Nf4Codes nf4,
+                    DynamicMap dynamic) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  uint32_t* const table = reinterpret_cast<uint32_t*>(shared);
+  float* const map = reinterpret_cast<float*>(shared + kTableBytes);
+  act_t* const stages = reinterpret_cast<act_t*>(shared + kTableBytes + kMapBytes);
+  constexpr int kRowsOfX = kColumnTiles * 8;
+  for (int i = threadIdx.x; i < 256; i += kWideBlock) map[i] = dynamic.value[i];
+  fill_table(table, nf4);
+
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int64_t first_out = int64_t{blockIdx.x} * kWideRows + warp * kWideRowTiles * 16;
+  const int64_t blocks = w.in / kNf4Block;
+  const uint32_t* const column = table + lane;
+  Sums<kWideRowTiles, kColumnTiles> total = {};
+#pragma unroll 1
+  for (int part = 0; part < 2; ++part) {
+    const int64_t eighth = blockIdx.y + part * kQuarters;
+    const int64_t begin = blocks * eighth / kWarps, end = blocks * (eighth + 1) / kWarps;
+    Sums<kWideRowTiles, kColumnTiles> sums = {};
+    __syncthreads();  // the tables; the stages of the part before
+    if (begin < end) load_stage<kColumnTiles>(stages, x, ldx, m, begin, end);
+    int stage = 0;
+    for (int64_t block = begin; block < end; block += kTogether, stage ^= 1) {
+      Nf4Piece<kWideRowTiles> pieces[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        load_piece(pieces[i], w, first_out, block + i < end ? block + i : -1, map);
+      }
+      copies_wait<0>();
+      __syncthreads();
+      if (block + kTogether < end) {
+        load_stage<kColumnTiles>(stages + (stage ^ 1) * kStageValues<kColumnTiles>, x, ldx, m,
+                                 block + kTogether, end);
+      }
+      const act_t* const x_stage = stages + stage * kStageValues<kColumnTiles>;
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        if (block + i >= end) continue;
+        multiply_piece(sums, pieces[i], column, [&](int n) {
+          const act_t* const from = x_stage + i * kRowsOfX * kNf4Block;
+          return XPiece{*reinterpret_cast<const uint4*>(from + stage_chunk(n, 2 * t)),
+                        *reinterpret_cast<const uint4*>(from + stage_chunk(n, 2 * t + 1))};
+        });
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kWideRowTiles; ++r) {
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          total.of[r][c][i] = part == 0 ? sums.of[r][c][i] : total.of[r][c][i] + sums.of[r][c][i];
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < kColumnTiles; ++c) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int n = c * 8 + 2 * t + i % 2;
+#pragma unroll
+      for (int r = 0; r < kWideRowTiles; ++r) {
+        const int64_t o = first_out + r * 16 + g + i / 2 * 8;
+        if (n < m && o < w.out) {
+          partial[(int64_t{blockIdx.y} * m + n) * w.out + o] = total.of[r][c][i];
+        }
+      }
+    }
+  }
+}
+
+template <class Y>
+__global__ void join_kernel(Y* y, int64_t ldy, const float* partial, int m, int64_t out,
+                            float beta) {
+  for (int64_t i = first_item(); i < m * out; i += item_stride()) {
+    const float* const from = partial + i;
+    const int64_t stride = m * out;
+    const float sum = (from[0] + from[2 * stride]) + (from[stride] + from[3 * stride]);
+    Y* const to = y + i / out * ldy + i % out;
+    *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
+  }
 }
 
 // ---- plain ----------------------------------------------------------------------------------------
@@ -318,6 +448,25 @@ void launch_tiled(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const o
   check_launch("linear_decode");
 }
 
+template <int kColumnTiles, class Y>
+void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::Weight& w,
+                 float beta, CudaDevice& device) {
+  static_assert(kQuarters == 4, "join_kernel adds four");
+  float* const partial =
+      static_cast<float*>(device.scratch(size_t(kQuarters * m * w.out) * sizeof(float)));
+  check(cudaFuncSetAttribute(nf4_wide_kernel<kColumnTiles>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             int{kWideBytes<kColumnTiles>}),
+        "linear_decode: shared memory");
+  const dim3 grid(static_cast<unsigned>(ceil_div(w.out, kWideRows)), kQuarters);
+  nf4_wide_kernel<kColumnTiles><<<grid, kWideBlock, kWideBytes<kColumnTiles>, device.stream()>>>(
+      partial, x, ldx, m, w, nf4_codes(), dynamic_map());
+  check_launch("linear_decode");
+  join_kernel<Y><<<blocks_for(m * w.out), kThreads, 0, device.stream()>>>(y, ldy, partial, m, w.out,
+                                                                          beta);
+  check_launch("linear_decode: quarters joined");
+}
+
 template <class Y>
 void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops::Weight& w,
             float beta, Device& d) {
@@ -338,10 +487,15 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
     const int rows = static_cast<int>(m - first < kMost ? m - first : kMost);
     Y* const to = y + first * ldy;
     const act_t* const from = x + first * ldx;
+    const bool wide = w.plain == nullptr && w.out >= kWideRows;
     if (rows <= 8) {
       launch_tiled<1, 1>(to, ldy, from, ldx, rows, w, beta, device);
     } else if (rows <= 16) {
       launch_tiled<1, 2>(to, ldy, from, ldx, rows, w, beta, device);
+    } else if (rows <= 32 && wide) {
+      launch_wide<4>(to, ldy, from, ldx, rows, w, beta, device);
+    } else if (wide) {
+      launch_wide<8>(to, ldy, from, ldx, rows, w, beta, device);
     } else if (rows <= 32) {
       launch_tiled<2, 4>(to, ldy, from, ldx, rows, w, beta, device);
     } else {
