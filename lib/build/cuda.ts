@@ -67,8 +67,8 @@ export async function buildCuda(
   }
 }
 
-/** Whether the driver sees a GPU. */
-async function findGpu(): Promise<Tool | null> {
+/** nvidia-smi when the driver sees a GPU, else null. */
+export async function findGpu(): Promise<Tool | null> {
   const tool = await findTool("nvidia-smi");
   if (tool === null) return null;
   try {
