@@ -18,8 +18,8 @@ const SETTINGS = [
   "training.eval_every=1000000",
   "training.eval_samples=4",
 ];
-/** The cells the training cell needs, in order. */
-const BEFORE = ["setup", "config", "prepare", "load", "draw"];
+/** The cells the training cell needs, in order, and a plot, which loads what draws the last one. */
+const BEFORE = ["setup", "config", "prepare", "roles", "roles-plot", "load", "draw"];
 /** The stop button must work within a second; the rest is the kernel's answer on a busy machine. */
 const LIMIT_MS = 1500;
 
