@@ -1,12 +1,12 @@
-// Packed causal attention with a shared prefix, backward, as in FlashAttention-2 but without atomics:
+// Packed causal attention with a shared prefix, backward: FlashAttention-2 without its atomics.
 //   δ = dout·out,  p = e^(s − lse),  ds[j] = p[j] · (dout·v[j] − δ)
 //   dv[j] = Σ p[j] · dout,  dk[j] = Σ ds[j] · q / √D  over the rows that see j
 //   dq = Σ ds[j] · k[j] / √D  over the keys a row sees
-// Three kernels after δ: dq by tiles of rows; dk and dv by tiles of keys, each walking over the rows
-// that see it; and the sum of the prefix's partial dk and dv. A sequence's key is seen by its own
-// sequence only. A prefix key is seen by all tokens from its own on, which are one long run of rows:
-// its tiles are few and long, so the tokens are cut in parts whose sums are added in order. Parts
-// depend on T and P alone.
+// Three kernels after δ: dq by tiles of rows; dk and dv by tiles of keys, each walking over the
+// rows that see it; and the sum of the prefix's partial dk and dv. A sequence's key is seen by its
+// own sequence only. A prefix key is seen by all tokens from its own on, which are one long run of
+// rows: its tiles are few and long, so the tokens are cut in parts whose sums are added in order.
+// Parts depend on T and P alone.
 //
 // FLOPs: 14 · D · Q · (keys seen) a token (s and dout·v are computed twice): for the 8B and
 // 336 + ~170 tokens 24 MFLOP a token and layer against 436 of the products for dX.
@@ -187,8 +187,8 @@ PrefixPlan plan_prefix(const ops::AttentionShape& shape) {
   return {tiles, parts, ceil_div(shape.T, parts)};
 }
 
-// Rows of prefix keys in all parts together, never falling with T or P: parts · tiles of any smaller
-// shape is below both terms, as parts > 1 only while tiles < kPrefixTasks.
+// Rows of prefix keys in all parts together, never falling with T or P: parts · tiles of any
+// smaller shape is below both terms, as parts > 1 only while tiles < kPrefixTasks.
 int64_t most_partial_rows(const ops::AttentionShape& shape) {
   const int64_t most_parts = shape.T / kPartTokens;
   if (most_parts <= 1) return 0;
@@ -413,7 +413,7 @@ __global__ void sum_parts_kernel(act_t* dqkv, int64_t ld, const float* sums, Tok
   store8(dqkv + row * ld + (tokens.Q + column) * D + chunk * 8, sum);
 }
 
-// ---- any head, any alignment ----------------------------------------------------------------------
+// ---- any head, any alignment --------------------------------------------------------------------
 
 // A warp a (token, query head), key after key.
 __global__ void dq_plain_kernel(Gradients x, Tokens tokens, int D) {

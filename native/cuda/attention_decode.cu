@@ -6,8 +6,8 @@
 // a row has the same bits in any company, and launches do not depend on lengths, which stay on the
 // device. The query heads of a key head are taken together: its keys are read once.
 //
-// Bytes: 4 · G · D a key; for the 8B and 500 keys 2 MB a row and layer, 16 µs a step over all layers
-// at 4.2 TB/s.
+// Bytes: 4 · G · D a key; for the 8B and 500 keys 2 MB a row and layer, 16 µs a step over all
+// layers at 4.2 TB/s.
 #include <cmath>
 #include <string>
 
@@ -28,7 +28,7 @@ constexpr int kAhead = 4;          // keys a group of lanes loads together
 constexpr int64_t kRows = 32;      // rows a launch takes, to bound the scratch
 constexpr int kLeastRun = 32;      // keys
 
-// ---- kv_append --------------------------------------------------------------------------------------
+// ---- kv_append ----------------------------------------------------------------------------------
 
 template <bool kAligned>
 __global__ void append_kernel(ops::KvCache cache, const act_t* qkv, int64_t ld,
@@ -53,7 +53,7 @@ __global__ void append_kernel(ops::KvCache cache, const act_t* qkv, int64_t ld,
   }
 }
 
-// ---- attention_decode -------------------------------------------------------------------------------
+// ---- attention_decode ---------------------------------------------------------------------------
 
 struct DecodeRows {
   const act_t* qkv;
@@ -97,8 +97,8 @@ __device__ inline uint4 read_eight(const act_t* row, int c, int D) {
   return pack8(load_first8(row + c, D - c));
 }
 
-// A group of kLanes lanes takes a key at a time, eight columns a lane: kLanes · 8 ≥ D. The groups of a
-// block take the keys of a run in turns, and are joined in order at the end.
+// A group of kLanes lanes takes a key at a time, eight columns a lane: kLanes · 8 ≥ D. The groups of
+// a block take the keys of a run in turns, and are joined in order at the end.
 // partial [rows, Q, kSplits, D + 2]: Σ p · v, then the maximum (of s · log2 e) and Σ p.
 template <int kLanes, bool kAligned>
 __global__ void __launch_bounds__(kBlock)
@@ -239,9 +239,9 @@ void ops::kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const in
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
   const int64_t width = cache.G * cache.D;
-  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && rows_aligned(cache.k, width) &&
-                       rows_aligned(cache.v, width) && rows_aligned(cache.prefix_k, width) &&
-                       rows_aligned(cache.prefix_v, width);
+  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 &&
+                       rows_aligned(cache.k, width) && rows_aligned(cache.v, width) &&
+                       rows_aligned(cache.prefix_k, width) && rows_aligned(cache.prefix_v, width);
   const int64_t items = rows * ceil_div(2 * width, 8);
   const auto kernel = aligned ? append_kernel<true> : append_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(cache, qkv, ld, slot_of_row,

@@ -2,14 +2,16 @@
 // weight. Nothing but the weight is large, so the floor is its bytes over the memory bandwidth
 // (4.5 bit a weight: the 8B's 7.0e9 in the layers, 3.9 GB, take 0.94 ms at 4.2 TB/s).
 //
-// A block owns kTile rows of w (columns of y) and its eight warps an eighth of `in` each, added in a
-// fixed tree at the end. The product is mma.m16n8k16 with w as a and eight rows of x as b: a sum runs
-// over the same k in the same order whatever m is, so a row of y has the same bits in any company. The
-// order of k inside a product is free, so a lane takes neighbouring k and loads them in one access.
+// A block owns 16 or 32 rows of w (columns of y) and its eight warps an eighth of `in` each, added
+// in a fixed tree at the end. The product is mma.m16n8k16 with w as a and eight rows of x as b: a
+// sum runs over the same k in the same order whatever m is, so a row of y has the same bits in any
+// company. The order of k inside a product is free, so a lane takes neighbouring k and loads them
+// in one access.
 //
-// NF4: a byte is looked up as a pair of bf16 codes, in a table each lane has its own copy of (no bank
-// conflicts). The product of a block of 64 is scaled by its absmax in fp32: only the sixteen codes are
-// rounded, after a scaling at which they lose least. Plain weights go the same way without a table.
+// NF4: a byte is looked up as a pair of bf16 codes, in a table each lane has its own copy of (no
+// bank conflicts). The product of a block of 64 is scaled by its absmax in fp32: only the sixteen
+// codes are rounded, after a scaling at which they lose least. Plain weights go the same way
+// without a table.
 // Rows that are not aligned, or blocks that cross rows: a warp a row of w, in fp32.
 #include "common.cuh"
 #include "mma.cuh"
@@ -22,7 +24,7 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kBlock = kWarps * kWarp;
 
-// The codes times this lie closest to bf16 numbers: rms error 3.2e-04 of the largest, 5.5e-04 without.
+// The codes times this lie closest to bf16 numbers: rms error 3.2e-4 of the largest, else 5.5e-4.
 constexpr float kCodeScale = 1.43701171875f;
 
 // absmax of one block of the weight. map: the dynamic map, read only when double-quantised.
@@ -32,7 +34,7 @@ __device__ inline float block_absmax(const ops::Weight& w, int64_t block, const 
   return __fadd_rn(scaled, w.absmax_offset);
 }
 
-// ---- the end of both tiled kernels: warps added, y written ---------------------------------------
+// ---- the end of both tiled kernels: warps added, y written --------------------------------------
 
 template <int kRowTiles, int kColumnTiles>
 struct Sums {
@@ -85,7 +87,7 @@ __device__ inline void finish(Sums<kRowTiles, kColumnTiles>& sums, float* scratc
   }
 }
 
-// ---- NF4 ------------------------------------------------------------------------------------------
+// ---- NF4 ----------------------------------------------------------------------------------------
 
 // One block of 64 weights of 2 · kRowTiles rows, as a lane holds them: bytes [8t, 8t + 8) of each.
 template <int kRowTiles>
@@ -211,11 +213,11 @@ __global__ void __launch_bounds__(kBlock)
   finish(sums, reinterpret_cast<float*>(shared), y, ldy, first_out, w.out, m, beta);
 }
 
-// ---- NF4, many rows of x --------------------------------------------------------------------------
-// With one block's 32 rows of w, reading x costs more than reading w. Here the warps of a block have 32
-// rows of w each and share x through shared memory; the eighths of `in` are spread over blocks, two to
-// a block, and their sums [kQuarters, m, out] joined by a second kernel. The order of every addition is
-// the one of nf4_kernel and finish, so the bits are too.
+// ---- NF4, many rows of x ------------------------------------------------------------------------
+// With one block's 32 rows of w, reading x costs more than reading w. Here the warps of a block
+// have 32 rows of w each and share x through shared memory; the eighths of `in` are spread over
+// blocks, two to a block, and their sums [kQuarters, m, out] joined by a second kernel. The order
+// of every addition is the one of nf4_kernel and finish, so the bits are too.
 
 constexpr int kWideWarps = 4;
 constexpr int kWideBlock = kWideWarps * kWarp;
@@ -227,7 +229,8 @@ constexpr int kTogether = 2;  // blocks of 64 a stage holds
 template <int kColumnTiles>
 constexpr int kStageValues = kTogether * kColumnTiles * 8 * static_cast<int>(kNf4Block);
 template <int kColumnTiles>
-constexpr size_t kWideBytes = kTableBytes + kMapBytes + 2 * sizeof(act_t) * kStageValues<kColumnTiles>;
+constexpr size_t kWideBytes =
+    kTableBytes + kMapBytes + 2 * sizeof(act_t) * kStageValues<kColumnTiles>;
 
 // A row of a block of 64 in shared memory: eight chunks of 16 bytes, odd rows' pairs exchanged.
 __device__ inline int stage_chunk(int row, int chunk) {
@@ -334,7 +337,7 @@ __global__ void join_kernel(Y* y, int64_t ldy, const float* partial, int m, int6
   }
 }
 
-// ---- plain ----------------------------------------------------------------------------------------
+// ---- plain --------------------------------------------------------------------------------------
 
 // Eight values from column k on, of a row that begins on 16 bytes; zeros from `in` on.
 __device__ inline uint4 load_eight(const act_t* row, int64_t k, int64_t in) {
@@ -388,7 +391,7 @@ __global__ void __launch_bounds__(kBlock)
   finish(sums, reinterpret_cast<float*>(shared), y, ldy, first_out, w.out, m, beta);
 }
 
-// ---- any alignment --------------------------------------------------------------------------------
+// ---- any alignment ------------------------------------------------------------------------------
 
 __device__ inline float weight_at(const ops::Weight& w, int64_t row, int64_t k, const Nf4Codes& nf4,
                                   const float* map) {
@@ -428,7 +431,7 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-// ---- launches -------------------------------------------------------------------------------------
+// ---- launches -----------------------------------------------------------------------------------
 
 template <int kRowTiles, int kColumnTiles, class Y>
 void launch_tiled(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::Weight& w,
@@ -440,7 +443,8 @@ void launch_tiled(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const o
     plain_kernel<kRowTiles, kColumnTiles, Y>
         <<<blocks, kBlock, kScratch, device.stream()>>>(y, ldy, x, ldx, m, w, beta);
   } else {
-    constexpr size_t kShared = kTableBytes + kMapBytes > kScratch ? kTableBytes + kMapBytes : kScratch;
+    constexpr size_t kTables = kTableBytes + kMapBytes;
+    constexpr size_t kShared = kTables > kScratch ? kTables : kScratch;
     nf4_kernel<kRowTiles, kColumnTiles, Y>
         <<<blocks, kBlock, kShared, device.stream()>>>(y, ldy, x, ldx, m, w, beta, nf4_codes(),
                                                        dynamic_map());
@@ -478,7 +482,8 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
                           : w.in % kNf4Block == 0 && rows_aligned(w.packed, 16));
   if (!aligned) {
     unaligned_kernel<Y><<<static_cast<unsigned>(ceil_div(w.out, kWarps)), kBlock, 0,
-                          device.stream()>>>(y, ldy, x, ldx, m, w, beta, nf4_codes(), dynamic_map());
+                          device.stream()>>>(y, ldy, x, ldx, m, w, beta, nf4_codes(),
+                                             dynamic_map());
     check_launch("linear_decode");
     return;
   }

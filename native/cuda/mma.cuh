@@ -2,10 +2,10 @@
 // memory, 8 × 8 matrix loads, and the product of bf16 fragments with fp32 sums.
 //
 // mma.m16n8k16, c [16, 8] += a [16, 16] · b [16, 8], with g = lane / 4, t = lane % 4:
-//   a[0], a[1]: rows g, g + 8 of columns 2t, 2t + 1;  a[2], a[3]: the same of columns 2t + 8, 2t + 9
+//   a[0], a[1]: rows g, g + 8 of columns 2t, 2t + 1;  a[2], a[3]: of columns 2t + 8, 2t + 9
 //   b[0], b[1]: column g of rows 2t, 2t + 1 and 2t + 8, 2t + 9
 //   c[0], c[1]: row g, columns 2t, 2t + 1;            c[2], c[3]: row g + 8
-// So a pair of neighbouring c tiles, rounded to bf16, is an a fragment: [16, 16] of the next product.
+// So a pair of neighbouring c tiles, rounded to bf16, is a fragment a of the next product.
 #pragma once
 
 #include <cuda_bf16.h>

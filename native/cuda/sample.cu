@@ -25,7 +25,7 @@ constexpr int kBlock = 1024;
 constexpr int kWarps = kBlock / kWarp;
 constexpr int kSlices = 1024;      // of z, each 1/32 wide, the last holds all that lies lower
 constexpr float kSlicesPerOne = 32.0f;
-constexpr float kUnits = 17592186044416.0f;  // 2⁴⁴: of the highest weight; 2²⁰ such sums fit 64 bits
+constexpr float kUnits = 17592186044416.0f;  // 2⁴⁴, of the highest weight; 2²⁰ of them fit 64 bits
 using Units = unsigned long long;
 
 // Floats in their order as integers; NaN lies below −∞, −0 and 0 are the same.
@@ -66,7 +66,7 @@ struct Logits {
   }
 };
 
-// ---- block-wide integers --------------------------------------------------------------------------
+// ---- block-wide integers ------------------------------------------------------------------------
 
 __device__ inline Units highest_of_block(Units x, Units* parts) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
@@ -107,7 +107,7 @@ __device__ inline Units warp_scan(Units x) {
   return x;
 }
 
-// ---- selection ------------------------------------------------------------------------------------
+// ---- selection ----------------------------------------------------------------------------------
 
 struct SelectShared {
   Units sums[kSlices];
@@ -118,7 +118,7 @@ struct SelectShared {
   Units above;
 };
 
-// Sets s.bin to the first bin at which the running sum reaches `target`, s.above to the sum before it.
+// Sets s.bin to the first bin at which the running sum reaches `target`, s.above to the sum before.
 __device__ inline void find_bin(SelectShared& s, Units target) {
   __syncthreads();
   const Units own = s.sums[threadIdx.x];
@@ -146,8 +146,8 @@ __device__ inline void count(SelectShared& s, int bin, Units units, uint32_t key
   s.keys[bin] = key;
 }
 
-// The key at which the units of the ids in falling order of key reach `target`, and the units of the
-// ids above it. kWeights: an id holds its weight, else one unit. Ids below `least` are left out.
+// The key at which the units of the ids in falling order of key reach `target`, and the units of
+// the ids above it. kWeights: an id holds its weight, else one unit. Ids below `least` are left out.
 struct Cut {
   uint32_t key;
   Units above;
@@ -186,9 +186,9 @@ __device__ inline Cut select(const Logits& z, uint32_t least, Units target, Sele
   return {prefix, above};
 }
 
-// ---- the draw -------------------------------------------------------------------------------------
+// ---- the draw -----------------------------------------------------------------------------------
 
-// What is kept: keys above `cut`, the first `ties` ids whose key is `cut`, weights of at least least_p.
+// What is kept: keys above `cut`, the first `ties` ids whose key is `cut`; of weight least_p or more.
 struct Kept {
   uint32_t cut;
   Units ties;
@@ -278,9 +278,9 @@ __device__ inline int draw(const Logits& z, const Kept& kept, double u, DrawShar
   return s.token;
 }
 
-// ---- a row ----------------------------------------------------------------------------------------
+// ---- a row --------------------------------------------------------------------------------------
 
-// The id of the highest z, the lowest on ties, in the low half's complement; its key in the high half.
+// The id of the highest z, the lowest on ties, complemented in the low half; its key in the high.
 __device__ inline Units highest(const Logits& z, Units* parts) {
   Units best = 0;
   for (int id = threadIdx.x; id < z.V; id += kBlock) {

@@ -223,6 +223,94 @@ void layers(int64_t T) {
   });
 }
 
+// A 336-token prefix and sequences of 170: the seed's data.
+void attention(int64_t T) {
+  const int64_t Q = 32, G = 8, D = 128, P = 336, length = 170, ld = kHidden + 3 * kRank;
+  std::vector<int32_t> cu = {static_cast<int32_t>(P)};
+  double keys = double(P) * double(P + 1) / 2;  // seen, over all tokens
+  while (cu.back() < T) {
+    cu.push_back(static_cast<int32_t>(std::min<int64_t>(T, cu.back() + length)));
+    const double n = double(cu.back() - cu[cu.size() - 2]);
+    keys += n * double(P) + n * (n + 1) / 2;
+  }
+  const int64_t S = static_cast<int64_t>(cu.size()) - 1;
+  const Block<int32_t> cu_device(S + 1);
+  device().copy_to_device(cu_device.data, cu.data(), cu.size() * sizeof cu[0]);
+  const ops::AttentionShape shape = {T, P, S, Q, G, D, P, cu_device.data, cu.data()};
+  const Block<act_t> qkv(T * kQkv, 1), out(T * ld, 2), dout(T * ld, 3), dqkv(T * kQkv, 4);
+  const Block<float> lse(Q * T);
+  const Block<uint8_t> workspace(int64_t(ops::attention_backward_workspace(shape)) / 4 * 4);
+  const double product = 2.0 * keys * double(Q * D);
+  multiplies("attention forward", 2 * product, [&] {
+    ops::attention_forward(out.data, ld, lse.data, qkv.data, kQkv, shape, device());
+  });
+  multiplies("attention backward (7 products)", 7 * product, [&] {
+    ops::attention_backward(dqkv.data, kQkv, dout.data, ld, out.data, ld, lse.data, qkv.data, kQkv,
+                            workspace.data, shape, device());
+  });
+}
+
+// One token a sequence, m sequences. Weights rotate, so that none stays in the cache.
+void decode(int64_t m) {
+  const std::string rows = ", m " + std::to_string(m);
+  const int64_t copies = 8, n = kFfn * kHidden;
+  const Block<uint8_t> packed(copies * n / 2);
+  const Block<float> absmax(copies * n / 64);
+  const Block<act_t> x(m * kFfn, 1), y(m * kFfn, 2);
+  int64_t turn = 0;
+  const auto product = [&](const char* name, int64_t out, int64_t in) {
+    const double bytes = double(out * in) * (0.5 + 4.0 / 64);
+    moves((name + rows).c_str(), bytes, [&] {
+      const int64_t copy = turn++ % copies;
+      ops::Weight w;
+      w.out = out;
+      w.in = in;
+      w.packed = packed.data + copy * n / 2;
+      w.absmax = absmax.data + copy * n / 64;
+      ops::linear_decode(y.data, out, x.data, in, m, w, 0.0f, device());
+    });
+  };
+  product("linear_decode 14336 x 4096", kFfn, kHidden);
+  product("linear_decode 4096 x 14336", kHidden, kFfn);
+  product("linear_decode 4096 x 4096", kHidden, kHidden);
+  product("linear_decode 1024 x 4096", 1024, kHidden);
+  {
+    const Block<act_t> head(kVocabulary * kHidden, 3);
+    const Block<float> logits(m * kVocabulary);
+    ops::Weight w;
+    w.out = kVocabulary;
+    w.in = w.ld = kHidden;
+    w.plain = head.data;
+    moves(("linear_decode logits" + rows).c_str(), 2.0 * double(kVocabulary * kHidden), [&] {
+      ops::linear_decode_f32(logits.data, kVocabulary, x.data, kHidden, m, w, device());
+    });
+    std::vector<ops::SamplingRow> settings(
+        size_t(m), ops::SamplingRow{0.7f, 0.9f, 0.0f, 1.1f, 0, 0, 400, 1, 2});
+    const Block<uint8_t> settings_device(m * int64_t(sizeof settings[0]));
+    device().copy_to_device(settings_device.data, settings.data(),
+                            settings.size() * sizeof settings[0]);
+    const Block<int32_t> tokens(m), history(400);
+    const Block<float> logprobs(m);
+    moves(("sample" + rows).c_str(), 4.0 * double(m * kVocabulary), [&] {
+      ops::sample(tokens.data, logprobs.data, logits.data,
+                  reinterpret_cast<const ops::SamplingRow*>(settings_device.data), history.data, m,
+                  kVocabulary, device());
+    });
+  }
+  const int64_t G = 8, D = 128, P = 336, capacity = 256, length = 170;
+  const Block<act_t> prefix_k(P * G * D, 1), prefix_v(P * G * D, 2);
+  const Block<act_t> k(m * capacity * G * D, 3), v(m * capacity * G * D, 4), qkv(m * kQkv, 5);
+  const ops::KvCache cache = {prefix_k.data, prefix_v.data, k.data, v.data, capacity, G, D};
+  const Block<int32_t> slots(m), lengths(m);
+  const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length));
+  device().copy_to_device(lengths.data, host.data(), host.size() * sizeof host[0]);
+  moves(("attention_decode, 336 + 170 keys" + rows).c_str(),
+        4.0 * double((P + m * length) * G * D), [&] {
+          ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data, lengths.data, P,
+                                m, 32, device());
+        });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -240,6 +328,8 @@ int main(int argc, char** argv) {
     products(T);
     weights();
     layers(T);
+    attention(T);
+    for (const int64_t m : {1, 8, 64}) decode(m);
     shared_device().reset();
     return 0;
   } catch (const std::exception& error) {

@@ -175,7 +175,7 @@ CUDA_OP_TEST(attention) {
   check({33, {12, 50}, 3, 1, 128, 16});
   check({130, {}, 2, 1, 128, 0});
   check({100, {20, 44}, 4, 1, 64, 8, 8.0});
-  // Others heads, and rows that are not aligned.
+  // Other heads, and rows that are not aligned.
   check({0, {1}, 1, 1, 2, 0});
   check({12, {24, 36}, 3, 3, 6, 1});
   check({33, {12, 50}, 4, 1, 80, 3});
@@ -190,7 +190,8 @@ CUDA_OP_TEST(attention_prefix_in_parts) {
 
 // A sequence with a prefix gives what the whole gives as one sequence.
 CUDA_OP_TEST(attention_prefix_equality) {
-  const Batch split = batch_of({96, {110}, 4, 2, 128, 8}), whole = batch_of({0, {206}, 4, 2, 128, 8});
+  const Batch split = batch_of({96, {110}, 4, 2, 128, 8});
+  const Batch whole = batch_of({0, {206}, 4, 2, 128, 8});
   const int64_t T = 206, width = 8 * 128;
   const Doubles qkv = normal_bf16(T * width, 3);
   const Matrix x(qkv, T, width, width);

@@ -31,7 +31,8 @@ struct DeviceWeight {
 DeviceWeight make_weight(const Linear& x, Form form) {
   const int64_t n = x.out * x.in, blocks = (n + 63) / 64;
   const Doubles source = normal_bf16(n, 3, 0.05);
-  DeviceWeight made{form == Form::plain ? Matrix(source, x.out, x.in, x.in + x.gap) : Matrix(1, 1, 1),
+  DeviceWeight made{form == Form::plain ? Matrix(source, x.out, x.in, x.in + x.gap)
+                                        : Matrix(1, 1, 1),
                     Buffer<uint8_t>((n + 1) / 2),
                     Buffer<float>(blocks),
                     Buffer<uint8_t>(blocks),
@@ -51,8 +52,8 @@ DeviceWeight make_weight(const Linear& x, Form form) {
   Doubles absmax = doubles(made.absmax.read());
   if (form == Form::nested) {
     float offset = 0;
-    ops::absmax_quantize(made.codes.data(), made.absmax2.data(), &offset, made.absmax.data(), blocks,
-                         device());
+    ops::absmax_quantize(made.codes.data(), made.absmax2.data(), &offset, made.absmax.data(),
+                         blocks, device());
     made.w.absmax_codes = made.codes.data();
     made.w.absmax2 = made.absmax2.data();
     made.w.absmax_offset = offset;
@@ -158,7 +159,7 @@ CUDA_OP_TEST(linear_decode) {
   }
 }
 
-// ---- attention over the caches --------------------------------------------------------------------
+// ---- attention over the caches ------------------------------------------------------------------
 
 struct Caches {
   int64_t Q, G, D, P;
@@ -192,7 +193,10 @@ void check_attention(const Caches& c) {
                  position_buffer.data(), tokens, c.Q, device());
 
   std::vector<int32_t> row_slots = {2, 0, 2, 0, 2}, lengths = {611, 5, 37, 1, 300};
-  for (int i = 0; i < 40; ++i) row_slots.push_back(i % 2 == 0 ? 2 : 0), lengths.push_back(1 + i % 5);
+  for (int i = 0; i < 40; ++i) {
+    row_slots.push_back(i % 2 == 0 ? 2 : 0);
+    lengths.push_back(1 + i % 5);
+  }
   const int64_t rows = static_cast<int64_t>(row_slots.size());
   const Doubles qkv = normal_bf16(rows * wide, 2);
   const Matrix now(qkv, rows, wide, wide + c.gap);

@@ -1,5 +1,5 @@
-// sample against the definition: sorted candidates, sums in double, the same Philox counters. Random
-// and tied logits, each filter alone and all together, the vocabulary of Llama 3.
+// sample against the definition: sorted candidates, sums in double, the same Philox counters.
+// Random and tied logits, each filter alone and all together, the vocabulary of Llama 3.
 #include <algorithm>
 #include <numeric>
 
