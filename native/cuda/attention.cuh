@@ -17,17 +17,26 @@ constexpr float kLog2e = 1.4426950408889634f;
 
 struct Tokens {
   int T, P, S, Q, G;
+  int ratio;
+  uint32_t reciprocal;  // ⌈2³² / ratio⌉, 0 for a ratio of 1
   const int32_t* cu_seqlens;
 
   __device__ int begin(int s) const { return s == 0 ? 0 : cu_seqlens[s - 1]; }
   __device__ int end(int s) const { return s == 0 ? P : cu_seqlens[s]; }
   __device__ int before(int s) const { return s == 0 ? 0 : P; }
-  __device__ int ratio() const { return Q / G; }
+  // row / ratio, exact below 2³² / ratio, and row % ratio.
+  __device__ int token_of(int row) const {
+    return reciprocal == 0 ? row : static_cast<int>(__umulhi(row, reciprocal));
+  }
+  __device__ int head_of(int row) const { return row - token_of(row) * ratio; }
 };
 
 inline Tokens tokens_of(const ops::AttentionShape& shape) {
+  const int64_t ratio = shape.Q / shape.G;
+  const int64_t reciprocal = ratio == 1 ? 0 : ceil_div(int64_t{1} << 32, ratio);
   return {static_cast<int>(shape.T), static_cast<int>(shape.P), static_cast<int>(shape.S),
-          static_cast<int>(shape.Q), static_cast<int>(shape.G), shape.cu_seqlens};
+          static_cast<int>(shape.Q), static_cast<int>(shape.G), static_cast<int>(ratio),
+          static_cast<uint32_t>(reciprocal), shape.cu_seqlens};
 }
 
 // Tiles of tile_rows rows are numbered so that a segment is found without a table: segment s has
@@ -112,15 +121,15 @@ __device__ inline void load_keys(act_t* k_tile, act_t* v_tile, const act_t* k, i
 // Starts copying rows [first, first + kRows) of key head g of the segment that begins at token
 // `begin`, from a matrix whose head 0 begins at column 0; zeros from row `end` on.
 template <int D, int kRows, int kThreads>
-__device__ inline void load_rows(act_t* tile, const act_t* from, int64_t ld, int64_t begin, int g,
-                                 int ratio, int64_t first, int64_t end) {
+__device__ inline void load_rows(act_t* tile, const act_t* from, int64_t ld, const Tokens& x,
+                                 int64_t begin, int g, int64_t first, int64_t end) {
   constexpr int kChunks = D / 8;
 #pragma unroll
   for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks;
     const int at = static_cast<int>(first) + row;
     const bool valid = at < end;
-    const int64_t token = begin + at / ratio, head = g * ratio + at % ratio;
+    const int64_t token = begin + x.token_of(at), head = g * x.ratio + x.head_of(at);
     copy16_async(chunk_of<D>(tile, row, chunk),
                  from + (valid ? token * ld + head * D + chunk * 8 : 0), valid);
   }

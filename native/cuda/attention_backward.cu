@@ -67,20 +67,20 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
   act_t* const stages = reinterpret_cast<act_t*>(shared);
   constexpr int kStage = 2 * kKeys * D;  // keys, values; first the rows of q and dout in stage 1
 
-  const int g = blockIdx.y, ratio = tokens.ratio();
+  const int g = blockIdx.y, ratio = tokens.ratio;
   const Tile tile = find_tile(tokens, blockIdx.x, ratio, kRows);
   const int begin = tokens.begin(tile.segment), before = tokens.before(tile.segment);
   const int64_t end = int64_t{tokens.end(tile.segment) - begin} * ratio;
   if (tile.first >= end) return;
   const int first = static_cast<int>(tile.first);
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
-  const int keys = before + last / ratio + 1;
+  const int keys = before + tokens.token_of(last) + 1;
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
 
   act_t* const q_tile = stages + kStage;
   act_t* const dout_tile = q_tile + kRows * D;
-  load_rows<D, kRows, kBlock>(q_tile, x.qkv, x.ld, begin, g, ratio, first, end);
-  load_rows<D, kRows, kBlock>(dout_tile, x.dout, x.ld_dout, begin, g, ratio, first, end);
+  load_rows<D, kRows, kBlock>(q_tile, x.qkv, x.ld, tokens, begin, g, first, end);
+  load_rows<D, kRows, kBlock>(dout_tile, x.dout, x.ld_dout, tokens, begin, g, first, end);
   load_keys<D, kKeys, kBlock>(stages, stages + kKeys * D, k, x.ld, tokens, begin, before, 0, keys);
   copies_commit();
   copies_wait<0>();
@@ -99,8 +99,9 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int at = row + 8 * half;
-    const int64_t i = int64_t{g * ratio + at % ratio} * tokens.T + begin + at / ratio;
-    limit[half] = before + at / ratio;
+    const int64_t head = g * ratio + tokens.head_of(at);
+    const int64_t i = head * tokens.T + begin + tokens.token_of(at);
+    limit[half] = before + tokens.token_of(at);
     lse_log2[half] = at <= last ? x.lse[i] * kLog2e : 0.0f;
     delta[half] = at <= last ? x.delta[i] : 0.0f;
   }
@@ -163,8 +164,8 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
   for (int i = lane; i < 16 * (D / 8); i += kWarp) {
     const int r = warp * 16 + i / (D / 8), chunk = i % (D / 8), at = first + r;
     if (at > last) continue;
-    act_t* const to =
-        x.dqkv + (begin + int64_t{at / ratio}) * x.ld_dqkv + (g * ratio + at % ratio) * D;
+    const int64_t token = begin + tokens.token_of(at), head = g * ratio + tokens.head_of(at);
+    act_t* const to = x.dqkv + token * x.ld_dqkv + head * D;
     *reinterpret_cast<uint4*>(to + chunk * 8) =
         *reinterpret_cast<const uint4*>(chunk_of<D>(stages, r, chunk));
   }
@@ -215,19 +216,18 @@ template <int D>
 __device__ inline void load_key_rows(KeyTileShared<D>& shared, int stage, const Gradients& x,
                                      const Tokens& tokens, const KeyTask& task, int g,
                                      int64_t first) {
-  const int ratio = tokens.ratio();
-  load_rows<D, kRows, kBlock>(shared.q[stage], x.qkv, x.ld, task.begin, g, ratio, first,
+  load_rows<D, kRows, kBlock>(shared.q[stage], x.qkv, x.ld, tokens, task.begin, g, first,
                               task.end_row);
-  load_rows<D, kRows, kBlock>(shared.dout[stage], x.dout, x.ld_dout, task.begin, g, ratio, first,
+  load_rows<D, kRows, kBlock>(shared.dout[stage], x.dout, x.ld_dout, tokens, task.begin, g, first,
                               task.end_row);
   if (threadIdx.x < kRows) {
     const int at = static_cast<int>(first) + threadIdx.x;
     const bool valid = at < task.end_row;
-    const int64_t i =
-        valid ? int64_t{g * ratio + at % ratio} * tokens.T + task.begin + at / ratio : 0;
+    const int64_t head = g * tokens.ratio + tokens.head_of(at);
+    const int64_t i = valid ? head * tokens.T + task.begin + tokens.token_of(at) : 0;
     copy4_async(&shared.lse[stage][threadIdx.x], x.lse + i, valid);
     copy4_async(&shared.delta[stage][threadIdx.x], x.delta + i, valid);
-    shared.query[stage][threadIdx.x] = at / ratio;
+    shared.query[stage][threadIdx.x] = tokens.token_of(at);
   }
   copies_commit();
 }
@@ -316,7 +316,7 @@ __global__ void __launch_bounds__(kBlock)
     dkdv_kernel(Gradients x, Tokens tokens, PrefixPlan prefix, float* sums) {
   extern __shared__ __align__(128) uint8_t shared_raw[];
   KeyTileShared<D>& shared = *reinterpret_cast<KeyTileShared<D>*>(shared_raw);
-  const int ratio = tokens.ratio();
+  const int ratio = tokens.ratio;
   const int64_t prefix_blocks = prefix.tiles * prefix.parts * tokens.G;
   KeyTask task;
   int g;
@@ -419,7 +419,7 @@ __global__ void sum_parts_kernel(act_t* dqkv, int64_t ld, const float* sums, Tok
 __global__ void dq_plain_kernel(Gradients x, Tokens tokens, int D) {
   const int64_t row = int64_t{blockIdx.x} * kPlainWarps + threadIdx.x / kWarp;
   if (row >= int64_t{tokens.T} * tokens.Q) return;
-  const int64_t token = row / tokens.Q, h = row % tokens.Q, g = h / tokens.ratio();
+  const int64_t token = row / tokens.Q, h = row % tokens.Q, g = h / tokens.ratio;
   const int segment = segment_of(tokens, token);
   const int begin = tokens.begin(segment), before = tokens.before(segment);
   const int64_t keys = before + token - begin + 1;
@@ -452,7 +452,7 @@ __global__ void dkdv_plain_kernel(Gradients x, Tokens tokens, int D) {
   load_head(k, x.qkv + token * x.ld + column, D);
   load_head(v, x.qkv + token * x.ld + column + to_v, D);
   for (int64_t t = token; t < end; ++t) {
-    for (int64_t h = g * tokens.ratio(); h < (g + 1) * tokens.ratio(); ++h) {
+    for (int64_t h = g * tokens.ratio; h < (g + 1) * tokens.ratio; ++h) {
       load_head(q, x.qkv + t * x.ld + h * D, D);
       load_head(dout, x.dout + t * x.ld_dout + h * D, D);
       const float p = expf(dot_head(q, k) * x.scale - x.lse[h * tokens.T + t]);

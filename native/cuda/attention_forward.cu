@@ -79,18 +79,18 @@ __global__ void __launch_bounds__(kBlock)
   constexpr int kStage = 2 * kKeys * D;
   static_assert(kRows * D <= kStage, "q fits in a stage");
 
-  const int g = blockIdx.y, ratio = x.ratio();
+  const int g = blockIdx.y, ratio = x.ratio;
   const Tile tile = find_tile(x, blockIdx.x, ratio, kRows);
   const int begin = x.begin(tile.segment), before = x.before(tile.segment);
   const int64_t end = int64_t{x.end(tile.segment) - begin} * ratio;
   if (tile.first >= end) return;
   const int first = static_cast<int>(tile.first);
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
-  const int keys = before + last / ratio + 1;
+  const int keys = before + x.token_of(last) + 1;
   const act_t* const k = qkv + (int64_t{x.Q} + g) * D;
 
   act_t* const q_tile = stages + kStage;
-  load_rows<D, kRows, kBlock>(q_tile, qkv, ld, begin, g, ratio, first, end);
+  load_rows<D, kRows, kBlock>(q_tile, qkv, ld, x, begin, g, first, end);
   load_keys<D, kKeys, kBlock>(stages, stages + kKeys * D, k, ld, x, begin, before, 0, keys);
   copies_commit();
   copies_wait<0>();
@@ -101,8 +101,8 @@ __global__ void __launch_bounds__(kBlock)
   for (int c = 0; c < D / 16; ++c) fragment_a<D>(q[c], q_tile, warp * 16, c);
 
   const int row = first + warp * 16 + lane / 4;
-  const int limit = before + row / ratio, limit8 = before + (row + 8) / ratio;
-  const int warp_limit = before + (first + warp * 16) / ratio;  // of the warp's first row
+  const int limit = before + x.token_of(row), limit8 = before + x.token_of(row + 8);
+  const int warp_limit = before + x.token_of(first + warp * 16);  // of the warp's first row
   float o[D / 8][4] = {};
   float top = -INFINITY, top8 = -INFINITY, sum = 0.0f, sum8 = 0.0f;
   const float scale_log2 = scale * kLog2e;
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kBlock)
     for (int half = 0; half < 2; ++half) {
       const int at = row + 8 * half;
       if (at > last) continue;
-      lse[int64_t{g * ratio + at % ratio} * x.T + begin + at / ratio] =
+      lse[int64_t{g * ratio + x.head_of(at)} * x.T + begin + x.token_of(at)] =
           half == 0 ? top * scale + logf(sum) : top8 * scale + logf(sum8);
     }
   }
@@ -161,7 +161,8 @@ __global__ void __launch_bounds__(kBlock)
   for (int i = lane; i < 16 * (D / 8); i += kWarp) {
     const int r = warp * 16 + i / (D / 8), chunk = i % (D / 8), at = first + r;
     if (at > last) continue;
-    act_t* const to = out + (begin + int64_t{at / ratio}) * ld_out + (g * ratio + at % ratio) * D;
+    const int64_t token = begin + x.token_of(at), head = g * ratio + x.head_of(at);
+    act_t* const to = out + token * ld_out + head * D;
     *reinterpret_cast<uint4*>(to + chunk * 8) =
         *reinterpret_cast<const uint4*>(chunk_of<D>(stages, r, chunk));
   }
@@ -173,7 +174,7 @@ __global__ void forward_plain_kernel(act_t* out, int64_t ld_out, float* lse, con
   const int64_t row = int64_t{blockIdx.x} * kPlainWarps + threadIdx.x / kWarp;
   if (row >= int64_t{x.T} * x.Q) return;
   const int64_t token = row / x.Q;
-  const int h = static_cast<int>(row % x.Q), g = h / x.ratio();
+  const int h = static_cast<int>(row % x.Q), g = h / x.ratio;
   const int segment = segment_of(x, token);
   const int begin = x.begin(segment), before = x.before(segment);
   const int64_t keys = before + token - begin + 1;
