@@ -234,7 +234,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=900_000)
     parser.add_argument("--length", type=int, default=512, help="tokens a sequence")
     parser.add_argument("--batch", type=int, default=128, help="sequences a step")
-    parser.add_argument("--steps", type=int, default=2500, help="0: run for --minutes")
+    parser.add_argument("--steps", type=int, default=3000, help="0: run for --minutes")
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--label-smoothing", type=float, default=0.1,
