@@ -25,8 +25,7 @@ set(QLORA_CPU_SOURCES
   cpu/rmsnorm.cpp
   cpu/rope.cpp
   cpu/sample.cpp
-  cpu/swiglu.cpp
-  cpu/thread_pool.cpp)
+  cpu/swiglu.cpp)
 
 
 # a · b + c stays two roundings unless the code asks for one: the same bits from every compiler.

@@ -40,7 +40,9 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// Eight values, read and written as one 16-byte access (floats: two); p is 16-byte aligned.
+// Eight values in global memory, read and written as one 16-byte access (floats: two); p is 16-byte
+// aligned. store16 names the instruction: left to the compiler, some stores come out as four of 4
+// bytes.
 struct Float8 {
   float v[8];
 };
@@ -59,9 +61,12 @@ __device__ inline Float8 load8(const float* p) {
   const float4 a = reinterpret_cast<const float4*>(p)[0], b = reinterpret_cast<const float4*>(p)[1];
   return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
 }
-__device__ inline void store8(act_t* p, const Float8& x) {
-  *reinterpret_cast<uint4*>(p) = pack8(x);
+__device__ inline void store16(void* p, const uint4& x) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
 }
+__device__ inline void store8(act_t* p, const Float8& x) { store16(p, pack8(x)); }
 __device__ inline void store8(float* p, const Float8& x) {
   reinterpret_cast<float4*>(p)[0] = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
   reinterpret_cast<float4*>(p)[1] = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
@@ -89,6 +94,20 @@ __device__ inline Float8 load_row8(const T* row, int64_t c, int64_t n) {
 template <bool kAligned, class T>
 __device__ inline void store_row8(T* row, int64_t c, int64_t n, const Float8& x) {
   if (kAligned && c + 8 <= n) {
+    store8(row + c, x);
+  } else {
+    store_first8(row + c, x, n - c);
+  }
+}
+
+// The same where kWhole says that the row begins on 16 bytes and n is a multiple of 8.
+template <bool kWhole, class T>
+__device__ inline Float8 load_whole8(const T* row, int64_t c, int64_t n) {
+  return kWhole ? load8(row + c) : load_first8(row + c, n - c);
+}
+template <bool kWhole, class T>
+__device__ inline void store_whole8(T* row, int64_t c, int64_t n, const Float8& x) {
+  if (kWhole) {
     store8(row + c, x);
   } else {
     store_first8(row + c, x, n - c);

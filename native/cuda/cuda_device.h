@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "ops.h"
+#include "thread_pool.h"
 
 namespace qlora {
 namespace cuda {
@@ -61,6 +62,8 @@ class CudaDevice final : public Device {
 
  private:
   void destroy() noexcept;
+  // Host memory to host memory, by several threads: one alone does not fill the bus to the GPU.
+  void copy_on_host(void* dst, const void* src, size_t bytes);
 
   int ordinal_;
   int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
@@ -72,6 +75,7 @@ class CudaDevice final : public Device {
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   StagingBuffer staging_[2];
   int next_staging_ = 0;
+  std::unique_ptr<ThreadPool> copiers_;  // fill the staging; made with the first large copy
   std::unique_ptr<GemmPlans> gemm_plans_;
 };
 

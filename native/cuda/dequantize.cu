@@ -1,9 +1,10 @@
 // dequantize: w[i] = code(i) · absmax(i / 64), i the flat index; with double quantisation
 // absmax = map[code2] · absmax2[i / 64 / 256] + offset, undone in the same kernel.
 //
-// Bound by memory: .516 bytes read and 2 written a value. A thread turns 4 packed bytes into 16, so
-// that a warp reads 128 bytes and writes 512, and has kAhead such groups in flight. Both tables lie
-// in shared memory (the sixteen codes in sixteen banks, where no two lanes conflict), filled once by
+// Bound by memory: .516 bytes read and 2 written a value, so every instruction a value counts too.
+// A warp turns kSteps · 256 values of a row at a time: its lanes fetch the absmax of one block of
+// 64 each and pass it round; a lane reads 4 packed bytes a step and writes 16. Both tables lie in
+// shared memory (the sixteen codes in sixteen banks, where no two lanes conflict), filled once by
 // blocks that stay and walk over the weight.
 #include <algorithm>
 
@@ -14,10 +15,13 @@ namespace qlora {
 namespace cuda {
 namespace {
 
-constexpr int kAhead = 4;
-constexpr int kGroupsAtOnce = kThreads * kAhead;  // of a block
-constexpr int kBlocksPerSm = 8;
-constexpr int64_t kMostGroups = int64_t{1} << 30;  // a launch: group indices fit 32 bits
+constexpr int kSteps = 4;
+constexpr int kStepValues = kWarp * 8;
+constexpr int kChunk = kSteps * kStepValues;  // values a warp has in flight
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kBlocksPerSm = 6;
+constexpr int64_t kMostChunks = int64_t{1} << 30;  // a launch: chunk indices fit 32 bits
+static_assert(kChunk / kNf4Block + 1 <= kWarp, "a lane fetches the absmax of one block");
 
 // The constants of a weight.
 struct Scales {
@@ -40,39 +44,44 @@ __device__ inline void load_tables(float* codes, float* map, const Nf4Codes& nf4
   __syncthreads();
 }
 
-// Groups of eight values: in % 8 == 0, `first` (the flat index of dst's first value) % 8 == 0, packed
-// 4-byte and dst's rows 16-byte aligned.
-__global__ void __launch_bounds__(kThreads)
+// Groups of eight values: in, columns and `first` (the flat index of dst's first value) are
+// multiples of 8, packed is 4-byte and dst's rows are 16-byte aligned.
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     dequantize_groups_kernel(act_t* dst, int64_t ld, const uint8_t* packed, Scales scales,
-                             int64_t first, uint32_t groups_per_row, uint32_t groups,
-                             const __grid_constant__ Nf4Codes nf4,
+                             int64_t first, int64_t in, uint32_t columns, uint32_t chunks_per_row,
+                             uint32_t chunks, const __grid_constant__ Nf4Codes nf4,
                              const __grid_constant__ DynamicMap dynamic) {
   __shared__ float codes[16], map[256];
   load_tables(codes, map, nf4, dynamic);
-  for (uint32_t begin = blockIdx.x * kGroupsAtOnce + threadIdx.x; begin < groups;
-       begin += gridDim.x * kGroupsAtOnce) {
-    uint32_t words[kAhead];
-    float absmax[kAhead];
+  const uint32_t lane = threadIdx.x % kWarp;
+  for (uint32_t chunk = blockIdx.x * kWarps + threadIdx.x / kWarp; chunk < chunks;
+       chunk += gridDim.x * kWarps) {
+    const uint32_t row = chunk / chunks_per_row, begin = (chunk - row * chunks_per_row) * kChunk;
+    const uint32_t count = min(columns - begin, static_cast<uint32_t>(kChunk));
+    const int64_t value = first + row * in + begin;
+    const uint32_t* const words = reinterpret_cast<const uint32_t*>(packed + value / 2) + lane;
+    uint32_t word[kSteps];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const uint32_t group = begin + i * kThreads;
-      if (group >= groups) continue;
-      const int64_t value = first + int64_t{group} * 8;
-      words[i] = *reinterpret_cast<const uint32_t*>(packed + value / 2);
-      absmax[i] = block_absmax(scales, value / kNf4Block, map);
+    for (int i = 0; i < kSteps; ++i) {
+      if (i * kStepValues + lane * 8 < count) word[i] = words[i * kWarp];
     }
+    // A chunk may begin inside a block: kSteps · 4 + 1 blocks at most.
+    const uint32_t skipped = static_cast<uint32_t>(value % kNf4Block);
+    float own = 0.0f;
+    if (lane * kNf4Block < skipped + count)
+      own = block_absmax(scales, value / kNf4Block + lane, map);
+    act_t* const out = dst + int64_t{row} * ld + begin + lane * 8;
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const uint32_t group = begin + i * kThreads;
-      if (group >= groups) continue;
+    for (int i = 0; i < kSteps; ++i) {
+      const float absmax =
+          __shfl_sync(kAllLanes, own, (skipped + i * kStepValues + lane * 8) / kNf4Block);
+      if (i * kStepValues + lane * 8 >= count) continue;
       Float8 x;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        const uint32_t code = words[i] >> (j / 2 * 8 + (j % 2 == 0 ? 4 : 0)) & 15u;
-        x.v[j] = codes[code] * absmax[i];
+        x.v[j] = codes[word[i] >> (j / 2 * 8 + (j % 2 == 0 ? 4 : 0)) & 15u] * absmax;
       }
-      const uint32_t row = group / groups_per_row, column = group - row * groups_per_row;
-      store8(dst + int64_t{row} * ld + int64_t{column} * 8, x);
+      store8(out + i * kStepValues, x);
     }
   }
 }
@@ -94,16 +103,17 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 void dequantize_groups(act_t* dst, int64_t ld, const ops::Weight& w, const Scales& scales,
-                       int64_t row_begin, int64_t rows, CudaDevice& device) {
-  const int64_t per_row = w.in / 8;
-  const int64_t rows_at_once = std::max<int64_t>(1, kMostGroups / per_row);
+                       int64_t first, int64_t rows, int64_t columns, CudaDevice& device) {
+  const int64_t per_row = ceil_div(columns, kChunk);
+  const int64_t rows_at_once = std::max<int64_t>(1, kMostChunks / per_row);
   for (int64_t row = 0; row < rows; row += rows_at_once) {
-    const int64_t groups = std::min(rows_at_once, rows - row) * per_row;
+    const int64_t chunks = std::min(rows_at_once, rows - row) * per_row;
     const unsigned grid = static_cast<unsigned>(
-        std::min<int64_t>(ceil_div(groups, kGroupsAtOnce), kBlocksPerSm * device.sm_count()));
+        std::min<int64_t>(ceil_div(chunks, kWarps), kBlocksPerSm * device.sm_count()));
     dequantize_groups_kernel<<<grid, kThreads, 0, device.stream()>>>(
-        dst + row * ld, ld, w.packed, scales, (row_begin + row) * w.in,
-        static_cast<uint32_t>(per_row), static_cast<uint32_t>(groups), nf4_codes(), dynamic_map());
+        dst + row * ld, ld, w.packed, scales, first + row * w.in, w.in,
+        static_cast<uint32_t>(columns), static_cast<uint32_t>(per_row),
+        static_cast<uint32_t>(chunks), nf4_codes(), dynamic_map());
     check_launch("dequantize");
   }
 }
@@ -123,9 +133,9 @@ void ops::dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin,
     return;
   }
   const cuda::Scales scales = {w.absmax, w.absmax_codes, w.absmax2, w.absmax_offset};
-  if (w.in % 8 == 0 && cuda::rows_aligned(dst, ld) &&
+  if (w.in % 8 == 0 && w.in < int64_t{1} << 31 && cuda::rows_aligned(dst, ld) &&
       reinterpret_cast<uintptr_t>(w.packed) % 4 == 0) {
-    cuda::dequantize_groups(dst, ld, w, scales, row_begin, rows, device);
+    cuda::dequantize_groups(dst, ld, w, scales, row_begin * w.in, rows, w.in, device);
     return;
   }
   const int64_t count = rows * w.in;

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "cuda_device.h"
 #include "error.h"
@@ -17,6 +18,7 @@ namespace cuda {
 namespace {
 
 constexpr int kLeastCapability = 80;  // Ampere: bf16 in the tensor cores
+constexpr int kMostCopiers = 8;       // threads
 
 std::string version_text(int version) {  // 13010 → "13.1"
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -181,6 +183,23 @@ void CudaDevice::release(void* pointer) noexcept {
   cudaGetLastError();
 }
 
+void CudaDevice::copy_on_host(void* dst, const void* src, size_t bytes) {
+  constexpr size_t kPiece = size_t{1} << 18;
+  if (bytes < 4 * kPiece) {
+    std::memcpy(dst, src, bytes);
+    return;
+  }
+  if (copiers_ == nullptr) {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    copiers_.reset(new ThreadPool(std::max(1, std::min(cores, kMostCopiers))));
+  }
+  copiers_->run(static_cast<int64_t>((bytes + kPiece - 1) / kPiece), [&](int64_t piece, int) {
+    const size_t begin = static_cast<size_t>(piece) * kPiece;
+    std::memcpy(static_cast<char*>(dst) + begin, static_cast<const char*>(src) + begin,
+                std::min(kPiece, bytes - begin));
+  });
+}
+
 // Through two pinned buffers in turn: one is filled while the other is copied.
 void CudaDevice::copy_to_device(void* dst, const void* src_host, size_t bytes) {
   char* to = static_cast<char*>(dst);
@@ -190,7 +209,7 @@ void CudaDevice::copy_to_device(void* dst, const void* src_host, size_t bytes) {
     StagingBuffer& buffer = staging_[next_staging_];
     next_staging_ = 1 - next_staging_;
     check(cudaEventSynchronize(buffer.free), "waiting for a copy to the GPU");
-    std::memcpy(buffer.data, from, size);
+    copy_on_host(buffer.data, from, size);
     check(cudaMemcpyAsync(to, buffer.data, size, cudaMemcpyHostToDevice, stream_),
           "copying to the GPU");
     check(cudaEventRecord(buffer.free, stream_), "copying to the GPU");

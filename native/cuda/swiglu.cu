@@ -1,6 +1,7 @@
 // SwiGLU.  σ(x) = 1 / (1 + e⁻ˣ),  silu(x) = x · σ(x)
 //   forward:  out = silu(gate) · up
 //   backward: dup = dout · silu(gate),  dgate = dout · up · σ · (1 + gate · (1 − σ))
+// Bound by memory: a thread takes eight columns of kRows rows, all loads first.
 #include "common.cuh"
 #include "rows.cuh"
 
@@ -8,40 +9,70 @@ namespace qlora {
 namespace cuda {
 namespace {
 
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
+constexpr int kRows = 2;
 
-template <bool kAligned>
-__global__ void swiglu_forward_kernel(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T,
-                                      int64_t F) {
+// Two special-function instructions; e⁻ˣ beyond fp32 is ∞, and σ then 0.
+__device__ inline float sigmoid(float x) {
+  float power, inverse;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.4426950408889634f));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
+  return inverse;
+}
+
+template <bool kWhole>
+__global__ void __launch_bounds__(kThreads)
+    swiglu_forward_kernel(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T, int64_t F) {
   const int64_t c = group_column();
   if (c >= F) return;
-  for (int64_t t = first_row(); t < T; t += row_stride()) {
-    const act_t* const row = gate_up + t * 2 * F;
-    const Float8 gate = load_row8<kAligned>(row, c, F), up = load_row8<kAligned>(row + F, c, F);
-    Float8 y;
+  for (int64_t begin = first_row(kRows); begin < T; begin += row_stride(kRows)) {
+    Float8 gate[kRows], up[kRows];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) y.v[i] = gate.v[i] * sigmoid(gate.v[i]) * up.v[i];
-    store_row8<kAligned>(out + t * ld_out, c, F, y);
+    for (int r = 0; r < kRows; ++r) {
+      if (begin + r >= T) continue;
+      const act_t* const row = gate_up + (begin + r) * 2 * F;
+      gate[r] = load_whole8<kWhole>(row, c, F);
+      up[r] = load_whole8<kWhole>(row + F, c, F);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (begin + r >= T) continue;
+      Float8 y;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) y.v[i] = gate[r].v[i] * sigmoid(gate[r].v[i]) * up[r].v[i];
+      store_whole8<kWhole>(out + (begin + r) * ld_out, c, F, y);
+    }
   }
 }
 
-template <bool kAligned>
-__global__ void swiglu_backward_kernel(act_t* gate_up, const act_t* dout, int64_t ld_dout,
-                                       int64_t T, int64_t F) {
+template <bool kWhole>
+__global__ void __launch_bounds__(kThreads)
+    swiglu_backward_kernel(act_t* gate_up, const act_t* dout, int64_t ld_dout, int64_t T,
+                           int64_t F) {
   const int64_t c = group_column();
   if (c >= F) return;
-  for (int64_t t = first_row(); t < T; t += row_stride()) {
-    act_t* const row = gate_up + t * 2 * F;
-    Float8 gate = load_row8<kAligned>(row, c, F), up = load_row8<kAligned>(row + F, c, F);
-    const Float8 d = load_row8<kAligned>(dout + t * ld_dout, c, F);
+  for (int64_t begin = first_row(kRows); begin < T; begin += row_stride(kRows)) {
+    Float8 gate[kRows], up[kRows], d[kRows];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float g = gate.v[i], sigma = sigmoid(g);
-      gate.v[i] = d.v[i] * up.v[i] * sigma * (1.0f + g * (1.0f - sigma));
-      up.v[i] = d.v[i] * g * sigma;
+    for (int r = 0; r < kRows; ++r) {
+      if (begin + r >= T) continue;
+      const act_t* const row = gate_up + (begin + r) * 2 * F;
+      gate[r] = load_whole8<kWhole>(row, c, F);
+      up[r] = load_whole8<kWhole>(row + F, c, F);
+      d[r] = load_whole8<kWhole>(dout + (begin + r) * ld_dout, c, F);
     }
-    store_row8<kAligned>(row, c, F, gate);
-    store_row8<kAligned>(row + F, c, F, up);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (begin + r >= T) continue;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float g = gate[r].v[i], sigma = sigmoid(g), silu = g * sigma;
+        gate[r].v[i] = d[r].v[i] * up[r].v[i] * (sigma + silu * (1.0f - sigma));
+        up[r].v[i] = d[r].v[i] * silu;
+      }
+      act_t* const row = gate_up + (begin + r) * 2 * F;
+      store_whole8<kWhole>(row, c, F, gate[r]);
+      store_whole8<kWhole>(row + F, c, F, up[r]);
+    }
   }
 }
 
@@ -51,7 +82,7 @@ __global__ void swiglu_backward_kernel(act_t* gate_up, const act_t* dout, int64_
 void ops::swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T, int64_t F,
                          Device& d) {
   if (T <= 0 || F <= 0) return;
-  const cuda::RowGrid g = cuda::row_grid(T, F);
+  const cuda::RowGrid g = cuda::row_grid(T, F, cuda::kRows);
   const auto kernel = cuda::rows_aligned(out, ld_out) && cuda::rows_aligned(gate_up, F)
                           ? cuda::swiglu_forward_kernel<true>
                           : cuda::swiglu_forward_kernel<false>;
@@ -62,7 +93,7 @@ void ops::swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64
 void ops::swiglu_backward(act_t* gate_up, const act_t* dout, int64_t ld_dout, int64_t T, int64_t F,
                           Device& d) {
   if (T <= 0 || F <= 0) return;
-  const cuda::RowGrid g = cuda::row_grid(T, F);
+  const cuda::RowGrid g = cuda::row_grid(T, F, cuda::kRows);
   const auto kernel = cuda::rows_aligned(dout, ld_dout) && cuda::rows_aligned(gate_up, F)
                           ? cuda::swiglu_backward_kernel<true>
                           : cuda::swiglu_backward_kernel<false>;

@@ -276,7 +276,6 @@ void Weights::load_whole(Tensor& tensor, int dtype, const void* data_host, Devic
       ops::load_f32(staging_values_, chunk, dtype, count, staging_raw_, device);
       store_values(tensor, begin, count, device);
     }
-    device.synchronize();
   }
   finish_linear(tensor, device);
 }

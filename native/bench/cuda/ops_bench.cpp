@@ -1,95 +1,38 @@
-// The CUDA ops at the 8B shape: time, and bytes or floating-point operations a second beside the copy
-// bandwidth and the product rate measured in the same run.
-//   qlora_cuda_ops_bench [tokens]
+// The CUDA ops at the 8B shape: time, and bytes or floating-point operations a second beside the
+// copy bandwidth and the product rate measured in the same run.
+//   qlora_cuda_ops_bench [tokens] [filter]   only rows whose name contains the filter
+//   qlora_cuda_ops_bench --algos [tokens]    cuBLASLt's choices for the products, one by one
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "cuda_device.h"
-#include "ops.h"
+#include "bench.h"
+#include "gemm_algorithms.h"
+#include "qlora.h"
 
 namespace {
 
-using qlora::act_t;
+using bench::act_t;
+using bench::Block;
+using bench::device;
+using bench::time_of;
 namespace ops = qlora::ops;
 
 constexpr int64_t kHidden = 4096, kFfn = 14336, kQkv = 6144, kRank = 16, kVocabulary = 128256;
 
-std::unique_ptr<qlora::Device>& shared_device() {
-  static std::unique_ptr<qlora::Device> device = qlora::Device::create(qlora::DeviceOptions());
-  return device;
-}
-qlora::Device& device() { return *shared_device(); }
-
-// Device memory filled with normal numbers: zeros would be faster than real data.
-template <class T>
-struct Block {
-  explicit Block(int64_t count, uint64_t seed = 1)
-      : data(static_cast<T*>(device().allocate(size_t(count) * sizeof(T)))) {
-    fill(count, seed);
-  }
-  ~Block() { device().release(data); }
-  Block(const Block&) = delete;
-  Block& operator=(const Block&) = delete;
-  void fill(int64_t count, uint64_t seed);
-  T* data;
-};
-template <>
-void Block<float>::fill(int64_t count, uint64_t seed) {
-  ops::random_normal(data, count, seed, 0, 1.0, device());
-}
-template <>
-void Block<act_t>::fill(int64_t count, uint64_t seed) {
-  constexpr int64_t kPiece = int64_t{1} << 24;
-  const Block<float> piece(std::min(count, kPiece), seed);
-  for (int64_t begin = 0; begin < count; begin += kPiece) {
-    const int64_t size = std::min(kPiece, count - begin);
-    ops::scale_cast(data + begin, size, piece.data, 1, size, 1.0f, device());
-  }
-  device().synchronize();
-}
-template <>
-void Block<uint8_t>::fill(int64_t count, uint64_t seed) {
-  ops::random_uniform(reinterpret_cast<float*>(data), count / 4, seed, 0, 1.0, device());
-}
-template <>
-void Block<int32_t>::fill(int64_t count, uint64_t) {
-  std::vector<int32_t> ascending(static_cast<size_t>(count));
-  for (size_t i = 0; i < ascending.size(); ++i) ascending[i] = static_cast<int32_t>(i);
-  device().copy_to_device(data, ascending.data(), ascending.size() * sizeof(int32_t));
-}
-
-// Median seconds of a run, by device events.
-double time_of(const std::function<void()>& work) {
-  const cudaStream_t stream = qlora::cuda::cuda_device(device()).stream();
-  cudaEvent_t begin, end;
-  qlora::cuda::check(cudaEventCreate(&begin), "creating an event");
-  qlora::cuda::check(cudaEventCreate(&end), "creating an event");
-  for (int i = 0; i < 3; ++i) work();
-  std::vector<float> times;
-  for (int i = 0; i < 15; ++i) {
-    qlora::cuda::check(cudaEventRecord(begin, stream), "timing");
-    work();
-    qlora::cuda::check(cudaEventRecord(end, stream), "timing");
-    qlora::cuda::check(cudaEventSynchronize(end), "timing");
-    float milliseconds = 0;
-    qlora::cuda::check(cudaEventElapsedTime(&milliseconds, begin, end), "timing");
-    times.push_back(milliseconds);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  std::nth_element(times.begin(), times.begin() + 7, times.end());
-  return double(times[7]) / 1e3;
-}
+std::string filter;
+bool selected(const std::string& name) { return name.find(filter) != std::string::npos; }
 
 double copy_rate = 0, product_rate = 0;
 
 // One row of the table: bytes the op must move.
 void moves(const char* name, double bytes, const std::function<void()>& work) {
+  if (copy_rate > 0 && !selected(name)) return;
   const double seconds = time_of(work), rate = bytes / seconds;
   if (copy_rate == 0) copy_rate = rate;
   std::printf("%-34s %9.3f ms %8.0f GB/s    %5.1f %% of copy\n", name, seconds * 1e3, rate / 1e9,
@@ -98,16 +41,17 @@ void moves(const char* name, double bytes, const std::function<void()>& work) {
 
 // One row of the table: floating-point operations the product takes.
 void multiplies(const char* name, double flops, const std::function<void()>& work) {
+  if (product_rate > 0 && !selected(name)) return;
   const double seconds = time_of(work), rate = flops / seconds;
   if (product_rate == 0) product_rate = rate;
-  std::printf("%-34s %9.3f ms %8.1f TFLOP/s %5.1f %% of product\n", name, seconds * 1e3, rate / 1e12,
-              100 * rate / product_rate);
+  std::printf("%-34s %9.3f ms %8.1f TFLOP/s %5.1f %% of product\n", name, seconds * 1e3,
+              rate / 1e12, 100 * rate / product_rate);
 }
 
 void products(int64_t T) {
   struct Shape {
     const char* name;
-    int64_t out, in;
+    int64_t out, in, rank;
   };
   const int64_t square = 8192;
   {
@@ -117,9 +61,10 @@ void products(int64_t T) {
                 1.0f, 0.0f, device());
     });
   }
-  for (const Shape& s : {Shape{"qkv", kQkv, kHidden}, Shape{"o", kHidden, kHidden},
-                         Shape{"gate up", 2 * kFfn, kHidden}, Shape{"down", kHidden, kFfn}}) {
-    const int64_t in = s.in + 3 * kRank, ld = in;
+  for (const Shape& s :
+       {Shape{"qkv", kQkv, kHidden, 3 * kRank}, Shape{"o", kHidden, kHidden, kRank},
+        Shape{"gate up", 2 * kFfn, kHidden, 2 * kRank}, Shape{"down", kHidden, kFfn, kRank}}) {
+    const int64_t in = s.in + s.rank, ld = in;
     const Block<act_t> x(T * ld, 1), w(s.out * ld, 2), y(T * s.out, 3);
     const double flops = 2.0 * double(T) * double(s.out) * double(in);
     multiplies((std::string(s.name) + " forward").c_str(), flops, [&] {
@@ -170,6 +115,54 @@ void weights() {
         [&] { ops::nf4_quantize(packed.data, absmax.data, values.data, n, device()); });
 }
 
+// One row of the table: bytes that come from host memory, by the wall clock.
+void streams(const char* name, double bytes, const std::function<void()>& work) {
+  if (!selected(name)) return;
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    device().synchronize();
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    device().synchronize();
+    const auto end = std::chrono::steady_clock::now();
+    best = std::min(best, std::chrono::duration<double>(end - begin).count());
+  }
+  std::printf("%-34s %9.3f ms %8.2f GB/s\n", name, best * 1e3, bytes / best / 1e9);
+}
+
+// A bf16 weight from host memory to NF4 as Weights::load takes it, and what bounds that.
+void loading() {
+  if (!selected("host")) return;
+  const int64_t n = kFfn * kHidden, chunk = int64_t{1} << 22;
+  const double bytes = 2.0 * double(n);
+  std::vector<uint16_t> host(static_cast<size_t>(n)), copy(static_cast<size_t>(n));
+  for (size_t i = 0; i < host.size(); ++i) host[i] = uint16_t(0x3c00u + i * 2654435761u % 1024u);
+  const Block<act_t> raw(n);
+  const Block<float> staging(chunk), values(chunk), absmax(n / 64);
+  const Block<uint8_t> packed(n / 2);
+  streams("host memcpy, one thread", bytes,
+          [&] { std::memcpy(copy.data(), host.data(), size_t(n) * 2); });
+  void* pinned = nullptr;
+  qlora::cuda::check(cudaHostAlloc(&pinned, size_t(n) * 2, cudaHostAllocDefault), "pinned memory");
+  std::memcpy(pinned, host.data(), size_t(n) * 2);
+  streams("pinned host memory to the GPU", bytes, [&] {
+    qlora::cuda::check(
+        cudaMemcpyAsync(raw.data, pinned, size_t(n) * 2, cudaMemcpyHostToDevice, device().stream()),
+        "copying to the GPU");
+  });
+  cudaFreeHost(pinned);
+  streams("host memory to the GPU", bytes,
+          [&] { device().copy_to_device(raw.data, host.data(), size_t(n) * 2); });
+  streams("host memory bf16 to NF4", bytes, [&] {
+    for (int64_t begin = 0; begin < n; begin += chunk) {
+      const int64_t count = std::min(chunk, n - begin);
+      ops::load_f32(values.data, host.data() + begin, QLORA_BF16, count, staging.data, device());
+      ops::nf4_quantize(packed.data + begin / 2, absmax.data + begin / 64, values.data, count,
+                        device());
+    }
+  });
+}
+
 void layers(int64_t T) {
   const int64_t ld = kHidden + 3 * kRank, ld_ffn = kFfn + kRank;
   const Block<act_t> x(T * kHidden, 1), y(T * kHidden, 2), out(T * ld, 3), dropped(T * kHidden);
@@ -203,6 +196,13 @@ void layers(int64_t T) {
   moves("rope", 2.0 * 2.0 * double(T * 40 * 128), [&] {
     ops::rope(qkv.data, kQkv, positions.data, cos.data, sin.data, T, 32, 8, 128, false, device());
   });
+  const Block<float> bias(kQkv);
+  moves("bias", 4.0 * double(T * kQkv),
+        [&] { ops::bias_forward(qkv.data, kQkv, bias.data, T, kQkv, device()); });
+  moves("gather_rows", 2 * row,
+        [&] { ops::gather_rows(y.data, x.data, positions.data, T, kHidden, device()); });
+  moves("scatter_add_rows", 3 * row,
+        [&] { ops::scatter_add_rows(y.data, x.data, positions.data, T, kHidden, device()); });
   const int64_t rows = 256;
   const Block<float> logits(rows * kVocabulary), nll(rows);
   const Block<act_t> dlogits(rows * kVocabulary);
@@ -214,13 +214,14 @@ void layers(int64_t T) {
   const Block<float> param(lora), m(lora), v(lora), grad(lora);
   device().fill_zero(v.data, size_t(lora) * 4);
   ops::AdamW options{1e-4, 0.9, 0.999, 1e-8, 0.0, 1, 1.0f};
-  moves("adamw, 41.9 million", 7.0 * 4 * double(lora), [&] {
-    ops::adamw(param.data, m.data, v.data, grad.data, lora, options, device());
-  });
+  moves("adamw, 41.9 million", 7.0 * 4 * double(lora),
+        [&] { ops::adamw(param.data, m.data, v.data, grad.data, lora, options, device()); });
   const Block<float> result(2);
   moves("sum_squares, 41.9 million", 4.0 * double(lora), [&] {
     ops::sum_squares(reinterpret_cast<double*>(result.data), grad.data, lora, device());
   });
+  moves("accumulate, 41.9 million", 12.0 * double(lora),
+        [&] { ops::accumulate(m.data, grad.data, lora, device()); });
 }
 
 // A 336-token prefix and sequences of 170: the seed's data.
@@ -304,8 +305,8 @@ void decode(int64_t m) {
   const Block<int32_t> slots(m), lengths(m);
   const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length));
   device().copy_to_device(lengths.data, host.data(), host.size() * sizeof host[0]);
-  moves(("attention_decode, 336 + 170 keys" + rows).c_str(),
-        4.0 * double((P + m * length) * G * D), [&] {
+  moves(("attention_decode, 336 + 170 keys" + rows).c_str(), 4.0 * double((P + m * length) * G * D),
+        [&] {
           ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data, lengths.data, P,
                                 m, 32, device());
         });
@@ -316,8 +317,15 @@ void decode(int64_t m) {
 int main(int argc, char** argv) {
   try {
     std::printf("%s\n", qlora::Device::describe().c_str());
-    const int64_t T = argc > 1 ? std::max<int64_t>(256, std::atoll(argv[1])) : 8192;
     device().make_current();
+    const bool algos = argc > 1 && std::string(argv[1]) == "--algos";
+    if (algos) {
+      bench::gemm_algorithms(argc > 2 ? std::atoll(argv[2]) : 0);
+      bench::shared_device().reset();
+      return 0;
+    }
+    const int64_t T = argc > 1 ? std::max<int64_t>(256, std::atoll(argv[1])) : 8192;
+    if (argc > 2) filter = argv[2];
     {
       const int64_t count = int64_t{1} << 30;
       const Block<act_t> from(count, 1), to(count, 2);
@@ -327,10 +335,11 @@ int main(int argc, char** argv) {
     std::printf("%lld tokens\n", static_cast<long long>(T));
     products(T);
     weights();
+    loading();
     layers(T);
     attention(T);
     for (const int64_t m : {1, 8, 64}) decode(m);
-    shared_device().reset();
+    bench::shared_device().reset();
     return 0;
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());

@@ -95,6 +95,11 @@ CUDA_OP_TEST(rmsnorm) {
   check_rmsnorm(33, 4096, 16, true, true);
   check_rmsnorm(2, 8192, 48, false, false);
   check_rmsnorm(2, 16392, 0, true, false);
+  for (const int64_t H : {8, 1024, 1032, 3072, 3080, 4104, 5120, 8200}) {  // about the block shapes
+    check_rmsnorm(3, H, 8, true, true);
+  }
+  check_rmsnorm(1500, 136, 8, true, true);  // more rows than blocks
+  check_rmsnorm(13000, 16, 0, false, false);  // more than 32 rows a block
 }
 
 // ---- per-head norm ----------------------------------------------------------------------------
@@ -202,6 +207,7 @@ CUDA_OP_TEST(rope) {
   check_rope(7, 4, 2, 16, 0);
   check_rope(33, 8, 2, 64, 8);
   check_rope(9, 32, 8, 128, 0);
+  check_rope(300, 3, 1, 128, 8);
 }
 
 // ---- SwiGLU -----------------------------------------------------------------------------------
@@ -249,6 +255,7 @@ CUDA_OP_TEST(swiglu) {
   check_swiglu(7, 64, 16);
   check_swiglu(300, 40, 8);
   check_swiglu(9, 14336, 16);
+  check_swiglu(2, 2312, 0);  // the last block of a row is not full
 }
 
 // ---- dropout ----------------------------------------------------------------------------------

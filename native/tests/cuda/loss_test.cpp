@@ -52,26 +52,31 @@ CUDA_OP_TEST(cross_entropy) {
   check_cross_entropy(2, 50257, false, 40.0);
 }
 
-CUDA_OP_TEST(sum_squares) {
+void check_sum_squares(int64_t offset) {
   for (const int64_t count : {1, 255, 4097, 1000003}) {
     const Doubles x = normal_f32(count, 1);
     double want = 0.0;
     for (const double value : x) want += value * value;
-    const Buffer<float> in = f32_buffer(x);
-    const auto got = twice(shape("count", count), [&] {
+    const Buffer<float> in(floats(x), offset);
+    const auto got = twice(shape("count", count, "offset", offset), [&] {
       const Buffer<double> result(1);
       ops::sum_squares(result.data(), in.data(), count, device());
       return result.read();
     });
-    compare_within(shape("count", count), got, {want}, 1e-12);
+    compare_within(shape("count", count, "offset", offset), got, {want}, 1e-12);
   }
 }
 
-CUDA_OP_TEST(adamw) {
+CUDA_OP_TEST(sum_squares) {
+  check_sum_squares(0);
+  check_sum_squares(1);
+}
+
+void check_adamw(int64_t offset) {
   for (const int64_t count : {1, 1001, 50000}) {
-    const std::string name = shape("count", count);
+    const std::string name = shape("count", count, "offset", offset);
     Doubles p = normal_f32(count, 1), m(p.size(), 0.0), v(p.size(), 0.0);
-    const Buffer<float> param = f32_buffer(p), mean = f32_buffer(m), square = f32_buffer(v);
+    const Buffer<float> param(floats(p), offset), mean(floats(m)), square(floats(v));
     for (int step = 1; step <= 3; ++step) {
       ops::AdamW options{};
       options.learning_rate = 2e-3;
@@ -96,6 +101,11 @@ CUDA_OP_TEST(adamw) {
     compare_within(name + " mean", doubles(mean.read()), m, 2e-6);
     compare_within(name + " square", doubles(square.read()), v, 2e-6);
   }
+}
+
+CUDA_OP_TEST(adamw) {
+  check_adamw(0);
+  check_adamw(1);
 }
 
 }  // namespace

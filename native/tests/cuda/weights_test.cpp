@@ -61,7 +61,7 @@ CUDA_OP_TEST(load) {
   ops::load_f32(out.data(), host.data() + 1, QLORA_F16, n, staging.data(), device());
   expect(std::memcmp(out.read().data(), from_half.data(), size_t(n) * 4) == 0, "F16 to fp32");
 
-  for (const int64_t count : {1, 7, 5001}) {
+  for (const int64_t count : {1, 7, 5001, 2500003}) {  // the last: more than the staging holds
     const Doubles values = normal_f32(count, 1), rounded = bf16(values);
     const Matrix act(1, count, count);
     const Buffer<float> full(count), scratch(count);
@@ -120,7 +120,7 @@ Quantized quantize(const std::vector<float>& values) {
 }
 
 CUDA_OP_TEST(nf4_quantize) {
-  for (const int64_t count : {1, 2, 63, 64, 65, 127, 4099, 1 << 18}) {
+  for (const int64_t count : {1, 2, 63, 64, 65, 127, 4099, 1 << 18, (1 << 22) + 197}) {
     for (const int64_t offset : {0, 1}) {
       std::vector<float> values = floats(normal_f32(count, 1));
       for (int64_t i = 64; i < std::min<int64_t>(128, count); ++i) values[size_t(i)] = 0.0f;
@@ -142,6 +142,34 @@ CUDA_OP_TEST(nf4_quantize) {
       expect(absmax.read() == want.absmax, name + ": absmax differs");
     }
   }
+}
+
+// Everywhere in [−1, 1] that a search of thirds or of powers of two might divide, and just beside it.
+CUDA_OP_TEST(nf4_quantize_edges) {
+  std::vector<float> points;
+  for (const int parts : {32, 48}) {
+    for (int i = -parts; i <= parts; ++i) {
+      const float point = float(i) / float(parts);
+      for (const float x : {std::nextafter(point, -2.0f), point, std::nextafter(point, 2.0f)}) {
+        if (std::fabs(x) <= 1.0f) points.push_back(x);
+      }
+    }
+  }
+  std::vector<float> values;
+  for (const float point : points) {
+    if (values.size() % 64 == 0) values.push_back(values.size() % 128 == 0 ? 1.0f : -1.0f);
+    values.push_back(point);
+  }
+  Quantized want = quantize(values);
+  values[7] = NAN;  // takes the last code
+  want.packed[3] = static_cast<uint8_t>(want.packed[3] | 15);
+  const Buffer<float> in(values);
+  const Buffer<uint8_t> packed(static_cast<int64_t>(want.packed.size()));
+  const Buffer<float> absmax(static_cast<int64_t>(want.absmax.size()));
+  ops::nf4_quantize(packed.data(), absmax.data(), in.data(), static_cast<int64_t>(values.size()),
+                    device());
+  expect(packed.read() == want.packed, "codes differ");
+  expect(absmax.read() == want.absmax, "absmax differs");
 }
 
 // The signed dynamic map, from its definition.
@@ -263,6 +291,9 @@ CUDA_OP_TEST(dequantize) {
     check_dequantize(64, 64, 16, nested, 0, 64);
     check_dequantize(300, 512, 16, nested, 17, 200);
     check_dequantize(129, 4096, 48, nested, 0, 129);
+    check_dequantize(11, 1600, 0, nested, 1, 9);   // rows end inside a warp's share
+    check_dequantize(9, 2056, 8, nested, 3, 6);    // and begin inside a block
+    check_dequantize(7000, 64, 16, nested, 0, 7000);  // more rows than warps
   }
   const Doubles plain = normal_bf16(6 * 20, 1);
   const Matrix from(plain, 6, 20, 32), dst(3, 20, 24);

@@ -50,7 +50,7 @@ OP_TEST(what_cannot_be_had_is_refused) {
 }
 
 OP_TEST(every_task_runs_once_and_a_failure_comes_back) {
-  qlora::cpu::ThreadPool pool(4);
+  qlora::ThreadPool pool(4);
   for (int round = 0; round < 300; ++round) {
     std::vector<std::atomic<int>> runs(97);
     pool.run(97, [&](int64_t task, int worker) {

@@ -14,7 +14,6 @@
 #include <vector>
 
 namespace qlora {
-namespace cpu {
 
 class ThreadPool {
  public:
@@ -65,5 +64,4 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-}  // namespace cpu
 }  // namespace qlora

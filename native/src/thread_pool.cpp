@@ -6,7 +6,6 @@
 #endif
 
 namespace qlora {
-namespace cpu {
 namespace {
 
 constexpr uint64_t kEpoch = uint64_t{1} << 32;
@@ -115,5 +114,4 @@ void ThreadPool::work(int worker) {
   }
 }
 
-}  // namespace cpu
 }  // namespace qlora
