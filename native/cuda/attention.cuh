@@ -7,6 +7,7 @@
 // the prefix and then itself: a token sees the keys 0 … before + (its index in the segment).
 #pragma once
 
+#include "attention_path.h"
 #include "common.cuh"
 #include "mma.cuh"
 
@@ -99,22 +100,18 @@ __device__ inline void fragments_b_transposed(uint32_t b[4], const act_t* tile, 
   load_matrices_transposed(b, chunk_of<D>(tile, row + lane % 16, 2 * column + lane / 16));
 }
 
-// Starts copying keys [first, first + kKeys) of segment s and their values; zeros from `count` on.
-// k: qkv at the key head's column; v is G·D columns further.
+// Starts copying rows [first, first + kKeys) of a segment's keys, or of their values; zeros from row
+// `count` on. from: qkv at the key head's column, or at its values'.
 template <int D, int kKeys, int kThreads>
-__device__ inline void load_keys(act_t* k_tile, act_t* v_tile, const act_t* k, int64_t ld,
-                                 const Tokens& x, int segment_begin, int before, int first,
-                                 int count) {
+__device__ inline void load_keys(act_t* tile, const act_t* from, int64_t ld, int segment_begin,
+                                 int before, int first, int count) {
   constexpr int kChunks = D / 8;
-  const int64_t to_v = int64_t{x.G} * D;
 #pragma unroll
   for (int i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks, key = first + row;
     const bool valid = key < count;
     const int64_t token = key < before ? key : segment_begin + key - before;
-    const act_t* const from = k + (valid ? token * ld + chunk * 8 : 0);
-    copy16_async(chunk_of<D>(k_tile, row, chunk), from, valid);
-    copy16_async(chunk_of<D>(v_tile, row, chunk), from + to_v, valid);
+    copy16_async(chunk_of<D>(tile, row, chunk), from + (valid ? token * ld + chunk * 8 : 0), valid);
   }
 }
 
@@ -208,6 +205,9 @@ __device__ inline float dot_head(const float a[kPlainEach], const float b[kPlain
   for (int i = 0; i < kPlainEach; ++i) sum += a[i] * b[i];
   return warp_sum(sum);
 }
+
+// The selected path; never `automatic`.
+AttentionPath attention_path(const CudaDevice& device);
 
 // Throws for heads that no kernel takes. True where the tensor-core kernels can read qkv.
 bool check_head_dim(const ops::AttentionShape& shape);

@@ -76,12 +76,14 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
   const int keys = before + tokens.token_of(last) + 1;
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
+  const act_t* const v = k + int64_t{tokens.G} * D;
 
   act_t* const q_tile = stages + kStage;
   act_t* const dout_tile = q_tile + kRows * D;
   load_rows<D, kRows, kBlock>(q_tile, x.qkv, x.ld, tokens, begin, g, first, end);
   load_rows<D, kRows, kBlock>(dout_tile, x.dout, x.ld_dout, tokens, begin, g, first, end);
-  load_keys<D, kKeys, kBlock>(stages, stages + kKeys * D, k, x.ld, tokens, begin, before, 0, keys);
+  load_keys<D, kKeys, kBlock>(stages, k, x.ld, begin, before, 0, keys);
+  load_keys<D, kKeys, kBlock>(stages + kKeys * D, v, x.ld, begin, before, 0, keys);
   copies_commit();
   copies_wait<0>();
   __syncthreads();
@@ -114,8 +116,9 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
     const act_t* const v_tile = k_tile + kKeys * D;
     if (first_key + kKeys < keys) {
       act_t* const next = stages + (stage ^ 1) * kStage;
-      load_keys<D, kKeys, kBlock>(next, next + kKeys * D, k, x.ld, tokens, begin, before,
-                                  first_key + kKeys, keys);
+      load_keys<D, kKeys, kBlock>(next, k, x.ld, begin, before, first_key + kKeys, keys);
+      load_keys<D, kKeys, kBlock>(next + kKeys * D, v, x.ld, begin, before, first_key + kKeys,
+                                  keys);
       copies_commit();
     }
 #pragma unroll
@@ -349,8 +352,9 @@ __global__ void __launch_bounds__(kBlock)
     task.sums = nullptr;
   }
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
-  load_keys<D, kKeys, kBlock>(shared.k, shared.v, k, x.ld, tokens, task.begin, 0, task.first_key,
-                              task.keys);
+  load_keys<D, kKeys, kBlock>(shared.k, k, x.ld, task.begin, 0, task.first_key, task.keys);
+  load_keys<D, kKeys, kBlock>(shared.v, k + int64_t{tokens.G} * D, x.ld, task.begin, 0,
+                              task.first_key, task.keys);
   load_key_rows<D>(shared, 0, x, tokens, task, g, task.first_row);
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
