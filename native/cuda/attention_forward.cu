@@ -28,67 +28,11 @@ constexpr size_t shared_bytes() {
   return sizeof(act_t) * (kRows + 2 * kKeys) * D;
 }
 
-// Of rows g and g + 8 of a set of 16.
-struct RowState {
-  int limit[2];  // the last key seen
-  float top[2], sum[2];
-};
-
-// Scores of keys a row does not see become −∞.
-template <int kKeys>
-__device__ inline void mask_scores(float (*s)[4], int first_key, const int limit[2]) {
-  const int column = first_key + threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (column + n * 8 + i % 2 > limit[i / 2]) s[n][i] = -INFINITY;
-    }
-  }
-}
-
-// s becomes e^((s − top) / √D); top, sum and out's accumulators are brought to the new maximum.
-template <int D, int kKeys>
-__device__ inline void running_softmax(float (*s)[4], float (*o)[4], RowState& row,
-                                       float scale_log2) {
-  float shrink[2], shift[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float most = row.top[half];
-#pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n) {
-      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    }
-    most = quad_max(most);
-    shrink[half] = exp2_approx((row.top[half] - most) * scale_log2);
-    row.top[half] = most;
-    row.sum[half] *= shrink[half];
-    shift[half] = most * scale_log2;
-  }
-  // Most tiles bring no new maximum; then the accumulators stay as they are.
-  if (__any_sync(kAllLanes, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) o[n][i] *= shrink[i / 2];
-    }
-  }
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      s[n][i] = exp2_approx(fmaf(s[n][i], scale_log2, -shift[i / 2]));
-      row.sum[i / 2] += s[n][i];
-    }
-  }
-}
-
 // Keys and values have one buffer each: the next keys are on their way while the softmax and p · v
 // run, the values while the scores run; a second block of the multiprocessor fills the waits.
 template <int D, int kKeys>
 __global__ void __launch_bounds__(kBlock, 2)
-    forward_kernel(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld, Tokens x,
-                   float scale) {
+    forward_kernel(ForwardCall f, Tokens x) {
   extern __shared__ __align__(128) uint8_t shared[];
   act_t* const q_tile = reinterpret_cast<act_t*>(shared);
   act_t* const k_tile = q_tile + kRows * D;
@@ -102,11 +46,11 @@ __global__ void __launch_bounds__(kBlock, 2)
   const int first = static_cast<int>(tile.first);
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
   const int keys = before + x.token_of(last) + 1;
-  const act_t* const k = qkv + (int64_t{x.Q} + g) * D;
+  const act_t* const k = f.qkv + (int64_t{x.Q} + g) * D;
   const act_t* const v = k + int64_t{x.G} * D;
 
-  load_rows<D, kRows, kBlock>(q_tile, qkv, ld, x, begin, g, first, end);
-  load_keys<D, kKeys, kBlock>(k_tile, k, ld, begin, before, 0, keys);
+  load_rows<D, kRows, kBlock>(q_tile, f.qkv, f.ld, x, begin, g, first, end);
+  load_keys<D, kKeys, kBlock>(k_tile, k, f.ld, begin, before, 0, keys);
   copies_commit();
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int warp_row = warp * 16 * kSets;
@@ -123,11 +67,11 @@ __global__ void __launch_bounds__(kBlock, 2)
       rows[set].sum[half] = 0.0f;
     }
   }
-  const float scale_log2 = scale * kLog2e;
+  const float scale_log2 = f.scale * kLog2e;
   for (int first_key = 0; first_key < keys; first_key += kKeys) {
     copies_wait<0>();
     __syncthreads();  // the keys are here; the values before have been used
-    load_keys<D, kKeys, kBlock>(v_tile, v, ld, begin, before, first_key, keys);
+    load_keys<D, kKeys, kBlock>(v_tile, v, f.ld, begin, before, first_key, keys);
     copies_commit();
     float s[kSets][kKeys / 8][4] = {};
 #pragma unroll
@@ -149,7 +93,7 @@ __global__ void __launch_bounds__(kBlock, 2)
     copies_wait<0>();
     __syncthreads();  // the values are here; the keys have been used
     if (first_key + kKeys < keys) {
-      load_keys<D, kKeys, kBlock>(k_tile, k, ld, begin, before, first_key + kKeys, keys);
+      load_keys<D, kKeys, kBlock>(k_tile, k, f.ld, begin, before, first_key + kKeys, keys);
       copies_commit();
     }
 #pragma unroll
@@ -157,7 +101,9 @@ __global__ void __launch_bounds__(kBlock, 2)
       if (first_key + kKeys - 1 > warp_limit) {
         mask_scores<kKeys>(s[set], first_key, rows[set].limit);
       }
-      running_softmax<D, kKeys>(s[set], o[set], rows[set], scale_log2);
+      float shrink[2];
+      running_softmax<kKeys>(s[set], shrink, rows[set], scale_log2);
+      rescale<D>(o[set], shrink);
     }
 #pragma unroll
     for (int n = 0; n < kKeys / 16; ++n) {
@@ -188,9 +134,9 @@ __global__ void __launch_bounds__(kBlock, 2)
       const float sum = quad_sum(rows[set].sum[half]);
       inverse[half] = 1.0f / sum;
       const int at = first + warp_row + set * 16 + lane / 4 + 8 * half;
-      if (lse != nullptr && lane % 4 == 0 && at <= last) {
-        lse[int64_t{g * ratio + x.head_of(at)} * x.T + begin + x.token_of(at)] =
-            rows[set].top[half] * scale + logf(sum);
+      if (f.lse != nullptr && lane % 4 == 0 && at <= last) {
+        f.lse[int64_t{g * ratio + x.head_of(at)} * x.T + begin + x.token_of(at)] =
+            rows[set].top[half] * f.scale + logf(sum);
       }
     }
     write_rows<D>(q_tile, warp_row + set * 16, o[set], inverse[0], inverse[1]);
@@ -200,7 +146,7 @@ __global__ void __launch_bounds__(kBlock, 2)
     const int r = warp_row + i / (D / 8), chunk = i % (D / 8), at = first + r;
     if (at > last) continue;
     const int64_t token = begin + x.token_of(at), head = g * ratio + x.head_of(at);
-    *reinterpret_cast<uint4*>(out + token * ld_out + head * D + chunk * 8) =
+    *reinterpret_cast<uint4*>(f.out + token * f.ld_out + head * D + chunk * 8) =
         *reinterpret_cast<const uint4*>(chunk_of<D>(q_tile, r, chunk));
   }
 }
@@ -235,30 +181,21 @@ __global__ void forward_plain_kernel(act_t* out, int64_t ld_out, float* lse, con
   if (lse != nullptr && threadIdx.x % kWarp == 0) lse[int64_t{h} * x.T + token] = top + logf(sum);
 }
 
-struct Forward {
-  act_t* out;
-  int64_t ld_out;
-  float* lse;
-  const act_t* qkv;
-  int64_t ld;
-  float scale;
-};
-
 template <int D, int kKeys>
-void launch(const Forward& f, const ops::AttentionShape& shape, CudaDevice& device) {
+void launch(const ForwardCall& f, const ops::AttentionShape& shape, CudaDevice& device) {
   constexpr int kShared = static_cast<int>(shared_bytes<D, kKeys>());
   check(cudaFuncSetAttribute(forward_kernel<D, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              kShared),
         "attention_forward: shared memory");
   const dim3 grid(tile_numbers(shape, shape.Q / shape.G, kRows), static_cast<unsigned>(shape.G));
-  forward_kernel<D, kKeys><<<grid, kBlock, kShared, device.stream()>>>(
-      f.out, f.ld_out, f.lse, f.qkv, f.ld, tokens_of(shape), f.scale);
+  forward_kernel<D, kKeys><<<grid, kBlock, kShared, device.stream()>>>(f, tokens_of(shape));
 }
 
 AttentionPath selected_path = AttentionPath::automatic;
 
 // Two blocks of large tiles take 128 KB of a multiprocessor's shared memory.
 AttentionPath best_path(const CudaDevice& device) {
+  if (can_run_hopper(device)) return AttentionPath::hopper;
   return device.max_shared_bytes() >= 128 << 10 ? AttentionPath::large_tiles
                                                 : AttentionPath::small_tiles;
 }
@@ -266,8 +203,7 @@ AttentionPath best_path(const CudaDevice& device) {
 }  // namespace
 
 bool select_attention_path(AttentionPath path, Device& d) {
-  (void)d;
-  if (path == AttentionPath::hopper) return false;
+  if (path == AttentionPath::hopper && !can_run_hopper(cuda_device(d))) return false;
   selected_path = path;
   return true;
 }
@@ -295,13 +231,16 @@ void ops::attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t*
   const bool tiled = check_head_dim(shape) && rows_aligned(qkv, ld) && rows_aligned(out, ld_out);
   if (shape.T == 0) return;
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.D));
-  const Forward f = {out, ld_out, lse, qkv, ld, scale};
+  const AttentionPath path = attention_path(device);
+  const ForwardCall f = {out, ld_out, lse, qkv, ld, scale};
   if (!tiled) {
     const int64_t rows = shape.T * shape.Q;
     forward_plain_kernel<<<static_cast<unsigned>(ceil_div(rows, kPlainWarps)), kPlainWarps * kWarp,
                            0, device.stream()>>>(out, ld_out, lse, qkv, ld, tokens_of(shape),
                                                  static_cast<int>(shape.D), scale);
-  } else if (attention_path(device) == AttentionPath::small_tiles) {
+  } else if (path == AttentionPath::hopper && shape.D == 128) {
+    launch_forward_hopper(f, shape, device);
+  } else if (path == AttentionPath::small_tiles) {
     shape.D == 128 ? launch<128, 32>(f, shape, device) : launch<64, 32>(f, shape, device);
   } else {
     shape.D == 128 ? launch<128, 64>(f, shape, device) : launch<64, 64>(f, shape, device);
