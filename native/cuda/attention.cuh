@@ -35,8 +35,8 @@ struct Tokens {
 inline Tokens tokens_of(const ops::AttentionShape& shape) {
   const int64_t ratio = shape.Q / shape.G;
   const int64_t reciprocal = ratio == 1 ? 0 : ceil_div(int64_t{1} << 32, ratio);
-  return {static_cast<int>(shape.T), static_cast<int>(shape.P), static_cast<int>(shape.S),
-          static_cast<int>(shape.Q), static_cast<int>(shape.G), static_cast<int>(ratio),
+  return {static_cast<int>(shape.T),         static_cast<int>(shape.P), static_cast<int>(shape.S),
+          static_cast<int>(shape.Q),         static_cast<int>(shape.G), static_cast<int>(ratio),
           static_cast<uint32_t>(reciprocal), shape.cu_seqlens};
 }
 
@@ -100,8 +100,8 @@ __device__ inline void fragments_b_transposed(uint32_t b[4], const act_t* tile, 
   load_matrices_transposed(b, chunk_of<D>(tile, row + lane % 16, 2 * column + lane / 16));
 }
 
-// Starts copying rows [first, first + kKeys) of a segment's keys, or of their values; zeros from row
-// `count` on. from: qkv at the key head's column, or at its values'.
+// Starts copying rows [first, first + kKeys) of a segment's keys, or of their values; zeros from
+// row `count` on. from: qkv at the key head's column, or at its values'.
 template <int D, int kKeys, int kThreads>
 __device__ inline void load_keys(act_t* tile, const act_t* from, int64_t ld, int segment_begin,
                                  int before, int first, int count) {

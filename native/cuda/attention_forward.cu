@@ -31,8 +31,7 @@ constexpr size_t shared_bytes() {
 // Keys and values have one buffer each: the next keys are on their way while the softmax and p · v
 // run, the values while the scores run; a second block of the multiprocessor fills the waits.
 template <int D, int kKeys>
-__global__ void __launch_bounds__(kBlock, 2)
-    forward_kernel(ForwardCall f, Tokens x) {
+__global__ void __launch_bounds__(kBlock, 2) forward_kernel(ForwardCall f, Tokens x) {
   extern __shared__ __align__(128) uint8_t shared[];
   act_t* const q_tile = reinterpret_cast<act_t*>(shared);
   act_t* const k_tile = q_tile + kRows * D;
@@ -214,10 +213,10 @@ AttentionPath attention_path(const CudaDevice& device) {
 
 bool check_head_dim(const ops::AttentionShape& shape) {
   if (shape.D > kPlainD) {
-    throw Error(QLORA_ERROR_UNSUPPORTED,
-                "head_dim must be at most " + std::to_string(kPlainD) +
-                    " in the CUDA build, found " + std::to_string(shape.D) +
-                    "; take the CPU build for this model");
+    throw Error(QLORA_ERROR_UNSUPPORTED, "head_dim must be at most " + std::to_string(kPlainD) +
+                                             " in the CUDA build, found " +
+                                             std::to_string(shape.D) +
+                                             "; take the CPU build for this model");
   }
   return shape.D == 64 || shape.D == 128;
 }

@@ -1,7 +1,7 @@
 // attention_forward on Hopper: the same sums as attention_forward.cu, by warpgroup products.
-// A block takes 128 rows at a time, 64 for each of its two consumer warpgroups, and walks over their
-// keys 64 at a time. A warpgroup starts the scores of the next keys and p · v of these together: the
-// tensor cores work on p · v while it turns the new scores into p.
+// A block takes 128 rows at a time, 64 for each of its two consumer warpgroups, and walks over
+// their keys 64 at a time. A warpgroup starts the scores of the next keys and p · v of these
+// together: the tensor cores work on p · v while it turns the new scores into p.
 #include "attention_hopper.cuh"
 
 namespace qlora {

@@ -1,5 +1,5 @@
-// The CUDA ops at the 8B shape: time, and bytes or floating-point operations a second beside the copy
-// bandwidth and the product rate measured in the same run.
+// The CUDA ops at the 8B shape: time, and bytes or floating-point operations a second beside the
+// copy bandwidth and the product rate measured in the same run.
 //   qlora_cuda_ops_bench [tokens]
 #include <algorithm>
 #include <cstdio>
@@ -7,8 +7,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "attention_path.h"
 #include "cuda_device.h"
 #include "ops.h"
 
@@ -100,8 +102,8 @@ void moves(const char* name, double bytes, const std::function<void()>& work) {
 void multiplies(const char* name, double flops, const std::function<void()>& work) {
   const double seconds = time_of(work), rate = flops / seconds;
   if (product_rate == 0) product_rate = rate;
-  std::printf("%-34s %9.3f ms %8.1f TFLOP/s %5.1f %% of product\n", name, seconds * 1e3, rate / 1e12,
-              100 * rate / product_rate);
+  std::printf("%-34s %9.3f ms %8.1f TFLOP/s %5.1f %% of product\n", name, seconds * 1e3,
+              rate / 1e12, 100 * rate / product_rate);
 }
 
 void products(int64_t T) {
@@ -214,18 +216,18 @@ void layers(int64_t T) {
   const Block<float> param(lora), m(lora), v(lora), grad(lora);
   device().fill_zero(v.data, size_t(lora) * 4);
   ops::AdamW options{1e-4, 0.9, 0.999, 1e-8, 0.0, 1, 1.0f};
-  moves("adamw, 41.9 million", 7.0 * 4 * double(lora), [&] {
-    ops::adamw(param.data, m.data, v.data, grad.data, lora, options, device());
-  });
+  moves("adamw, 41.9 million", 7.0 * 4 * double(lora),
+        [&] { ops::adamw(param.data, m.data, v.data, grad.data, lora, options, device()); });
   const Block<float> result(2);
   moves("sum_squares, 41.9 million", 4.0 * double(lora), [&] {
     ops::sum_squares(reinterpret_cast<double*>(result.data), grad.data, lora, device());
   });
 }
 
-// A 336-token prefix and sequences of 170: the seed's data.
-void attention(int64_t T) {
-  const int64_t Q = 32, G = 8, D = 128, P = 336, length = 170, ld = kHidden + 3 * kRank;
+// `length` tokens a sequence behind a prefix of P, on every set of kernels that the GPU can take.
+void attention(int64_t T, int64_t P, int64_t length) {
+  using qlora::cuda::AttentionPath;
+  const int64_t Q = 32, G = 8, D = 128, ld = kHidden + 3 * kRank;
   std::vector<int32_t> cu = {static_cast<int32_t>(P)};
   double keys = double(P) * double(P + 1) / 2;  // seen, over all tokens
   while (cu.back() < T) {
@@ -241,13 +243,23 @@ void attention(int64_t T) {
   const Block<float> lse(Q * T);
   const Block<uint8_t> workspace(int64_t(ops::attention_backward_workspace(shape)) / 4 * 4);
   const double product = 2.0 * keys * double(Q * D);
-  multiplies("attention forward", 2 * product, [&] {
-    ops::attention_forward(out.data, ld, lse.data, qkv.data, kQkv, shape, device());
-  });
-  multiplies("attention backward (7 products)", 7 * product, [&] {
-    ops::attention_backward(dqkv.data, kQkv, dout.data, ld, out.data, ld, lse.data, qkv.data, kQkv,
-                            workspace.data, shape, device());
-  });
+  const std::string sizes = ", " + std::to_string(P) + " + " + std::to_string(length);
+  const std::pair<AttentionPath, std::string> paths[] = {
+      {AttentionPath::hopper, "hopper"},
+      {AttentionPath::large_tiles, "large tiles"},
+      {AttentionPath::small_tiles, "small tiles"}};
+  for (const auto& path : paths) {
+    if (!qlora::cuda::select_attention_path(path.first, device())) continue;
+    multiplies(("attention forward" + sizes + ", " + path.second).c_str(), 2 * product, [&] {
+      ops::attention_forward(out.data, ld, lse.data, qkv.data, kQkv, shape, device());
+    });
+    multiplies(("attention backward (7 products)" + sizes + ", " + path.second).c_str(),
+               7 * product, [&] {
+                 ops::attention_backward(dqkv.data, kQkv, dout.data, ld, out.data, ld, lse.data,
+                                         qkv.data, kQkv, workspace.data, shape, device());
+               });
+  }
+  qlora::cuda::select_attention_path(AttentionPath::automatic, device());
 }
 
 // One token a sequence, m sequences. Weights rotate, so that none stays in the cache.
@@ -304,8 +316,8 @@ void decode(int64_t m) {
   const Block<int32_t> slots(m), lengths(m);
   const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length));
   device().copy_to_device(lengths.data, host.data(), host.size() * sizeof host[0]);
-  moves(("attention_decode, 336 + 170 keys" + rows).c_str(),
-        4.0 * double((P + m * length) * G * D), [&] {
+  moves(("attention_decode, 336 + 170 keys" + rows).c_str(), 4.0 * double((P + m * length) * G * D),
+        [&] {
           ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data, lengths.data, P,
                                 m, 32, device());
         });
@@ -328,7 +340,8 @@ int main(int argc, char** argv) {
     products(T);
     weights();
     layers(T);
-    attention(T);
+    attention(T, 336, 170);
+    attention(T, 0, 512);
     for (const int64_t m : {1, 8, 64}) decode(m);
     shared_device().reset();
     return 0;
