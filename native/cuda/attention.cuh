@@ -7,6 +7,7 @@
 // the prefix and then itself: a token sees the keys 0 … before + (its index in the segment).
 #pragma once
 
+#include "attention_path.h"
 #include "common.cuh"
 #include "mma.cuh"
 
@@ -34,8 +35,8 @@ struct Tokens {
 inline Tokens tokens_of(const ops::AttentionShape& shape) {
   const int64_t ratio = shape.Q / shape.G;
   const int64_t reciprocal = ratio == 1 ? 0 : ceil_div(int64_t{1} << 32, ratio);
-  return {static_cast<int>(shape.T), static_cast<int>(shape.P), static_cast<int>(shape.S),
-          static_cast<int>(shape.Q), static_cast<int>(shape.G), static_cast<int>(ratio),
+  return {static_cast<int>(shape.T),         static_cast<int>(shape.P), static_cast<int>(shape.S),
+          static_cast<int>(shape.Q),         static_cast<int>(shape.G), static_cast<int>(ratio),
           static_cast<uint32_t>(reciprocal), shape.cu_seqlens};
 }
 
@@ -99,22 +100,18 @@ __device__ inline void fragments_b_transposed(uint32_t b[4], const act_t* tile, 
   load_matrices_transposed(b, chunk_of<D>(tile, row + lane % 16, 2 * column + lane / 16));
 }
 
-// Starts copying keys [first, first + kKeys) of segment s and their values; zeros from `count` on.
-// k: qkv at the key head's column; v is G·D columns further.
+// Starts copying rows [first, first + kKeys) of a segment's keys, or of their values; zeros from
+// row `count` on. from: qkv at the key head's column, or at its values'.
 template <int D, int kKeys, int kThreads>
-__device__ inline void load_keys(act_t* k_tile, act_t* v_tile, const act_t* k, int64_t ld,
-                                 const Tokens& x, int segment_begin, int before, int first,
-                                 int count) {
+__device__ inline void load_keys(act_t* tile, const act_t* from, int64_t ld, int segment_begin,
+                                 int before, int first, int count) {
   constexpr int kChunks = D / 8;
-  const int64_t to_v = int64_t{x.G} * D;
 #pragma unroll
   for (int i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
     const int row = i / kChunks, chunk = i % kChunks, key = first + row;
     const bool valid = key < count;
     const int64_t token = key < before ? key : segment_begin + key - before;
-    const act_t* const from = k + (valid ? token * ld + chunk * 8 : 0);
-    copy16_async(chunk_of<D>(k_tile, row, chunk), from, valid);
-    copy16_async(chunk_of<D>(v_tile, row, chunk), from + to_v, valid);
+    copy16_async(chunk_of<D>(tile, row, chunk), from + (valid ? token * ld + chunk * 8 : 0), valid);
   }
 }
 
@@ -169,6 +166,66 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(kAllLanes, x, 2);
 }
 
+// ---- softmax of a tile of scores, 16 rows a warp ------------------------------------------------
+
+// Of rows g and g + 8.
+struct RowState {
+  int limit[2];  // the last key seen
+  float top[2], sum[2];
+};
+
+// Scores of keys a row does not see become −∞.
+template <int kKeys>
+__device__ inline void mask_scores(float (*s)[4], int first_key, const int limit[2]) {
+  const int column = first_key + threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (column + n * 8 + i % 2 > limit[i / 2]) s[n][i] = -INFINITY;
+    }
+  }
+}
+
+// s becomes e^((s − top) / √D) with the new top; what was summed before shrinks by `shrink`.
+template <int kKeys>
+__device__ inline void running_softmax(float (*s)[4], float shrink[2], RowState& row,
+                                       float scale_log2) {
+  float shift[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float most = row.top[half];
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) {
+      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    }
+    most = quad_max(most);
+    shrink[half] = exp2_approx((row.top[half] - most) * scale_log2);
+    row.top[half] = most;
+    row.sum[half] *= shrink[half];
+    shift[half] = most * scale_log2;
+  }
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      s[n][i] = exp2_approx(fmaf(s[n][i], scale_log2, -shift[i / 2]));
+      row.sum[i / 2] += s[n][i];
+    }
+  }
+}
+
+// Most tiles bring no new maximum; then the accumulators stay as they are.
+template <int D>
+__device__ inline void rescale(float (*o)[4], const float shrink[2]) {
+  if (!__any_sync(kAllLanes, shrink[0] != 1.0f || shrink[1] != 1.0f)) return;
+#pragma unroll
+  for (int n = 0; n < D / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) o[n][i] *= shrink[i / 2];
+  }
+}
+
 // ---- the plain kernels: a warp works on one row or key, its lanes stride over the head ----------
 
 constexpr int kPlainD = 256;  // the largest head
@@ -208,6 +265,23 @@ __device__ inline float dot_head(const float a[kPlainEach], const float b[kPlain
   for (int i = 0; i < kPlainEach; ++i) sum += a[i] * b[i];
   return warp_sum(sum);
 }
+
+struct ForwardCall {
+  act_t* out;
+  int64_t ld_out;
+  float* lse;  // may be null
+  const act_t* qkv;
+  int64_t ld;
+  float scale;
+};
+
+// attention_forward_hopper.cu: for heads of 128, 16-byte aligned rows.
+bool can_run_hopper(const CudaDevice& device);
+void launch_forward_hopper(const ForwardCall& f, const ops::AttentionShape& shape,
+                           CudaDevice& device);
+
+// The selected path; never `automatic`.
+AttentionPath attention_path(const CudaDevice& device);
 
 // Throws for heads that no kernel takes. True where the tensor-core kernels can read qkv.
 bool check_head_dim(const ops::AttentionShape& shape);

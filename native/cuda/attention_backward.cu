@@ -19,9 +19,9 @@ namespace qlora {
 namespace cuda {
 namespace {
 
-constexpr int kKeys = 64;      // of a tile
-constexpr int kRows = 64;      // of a tile
-constexpr int kHalf = 32;      // keys or rows whose scores a warp holds at a time
+constexpr int kKeys = 64;  // of a tile
+constexpr int kRows = 64;  // of a tile
+constexpr int kHalf = 32;  // keys or rows whose scores a warp holds at a time
 constexpr int kWarps = 4;
 constexpr int kBlock = kWarps * kWarp;
 constexpr int64_t kPrefixTasks = 64;  // tiles · parts wanted of the prefix, for each key head
@@ -41,9 +41,36 @@ struct Gradients {
 
 // ---- δ ------------------------------------------------------------------------------------------
 
-// A warp a (token, head).
-__global__ void delta_kernel(float* delta, const act_t* dout, int64_t ld_dout, const act_t* out,
-                             int64_t ld_out, Tokens x, int D) {
+// A block a token, 16 bytes a thread.
+template <int D>
+__global__ void __launch_bounds__(kThreads)
+    delta_kernel(float* delta, const act_t* dout, int64_t ld_dout, const act_t* out, int64_t ld_out,
+                 Tokens x) {
+  constexpr int kChunks = D / 8;  // of a head
+  const int64_t token = blockIdx.x;
+  const int chunks = x.Q * kChunks;
+  for (int first = 0; first < chunks; first += kThreads) {
+    const int chunk = first + static_cast<int>(threadIdx.x);
+    float sum = 0.0f;
+    if (chunk < chunks) {
+      const Float8 a = load8(dout + token * ld_dout + chunk * 8);
+      const Float8 b = load8(out + token * ld_out + chunk * 8);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum += a.v[i] * b.v[i];
+    }
+#pragma unroll
+    for (int offset = kChunks / 2; offset > 0; offset /= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, offset);
+    }
+    if (chunk < chunks && chunk % kChunks == 0) {
+      delta[int64_t{chunk / kChunks} * x.T + token] = sum;
+    }
+  }
+}
+
+// Any head, any alignment: a warp a (token, head).
+__global__ void delta_plain_kernel(float* delta, const act_t* dout, int64_t ld_dout,
+                                   const act_t* out, int64_t ld_out, Tokens x, int D) {
   const int64_t row = int64_t{blockIdx.x} * kPlainWarps + threadIdx.x / kWarp;
   if (row >= int64_t{x.T} * x.Q) return;
   const int64_t token = row / x.Q, h = row % x.Q;
@@ -76,12 +103,14 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
   const int keys = before + tokens.token_of(last) + 1;
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
+  const act_t* const v = k + int64_t{tokens.G} * D;
 
   act_t* const q_tile = stages + kStage;
   act_t* const dout_tile = q_tile + kRows * D;
   load_rows<D, kRows, kBlock>(q_tile, x.qkv, x.ld, tokens, begin, g, first, end);
   load_rows<D, kRows, kBlock>(dout_tile, x.dout, x.ld_dout, tokens, begin, g, first, end);
-  load_keys<D, kKeys, kBlock>(stages, stages + kKeys * D, k, x.ld, tokens, begin, before, 0, keys);
+  load_keys<D, kKeys, kBlock>(stages, k, x.ld, begin, before, 0, keys);
+  load_keys<D, kKeys, kBlock>(stages + kKeys * D, v, x.ld, begin, before, 0, keys);
   copies_commit();
   copies_wait<0>();
   __syncthreads();
@@ -114,8 +143,9 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
     const act_t* const v_tile = k_tile + kKeys * D;
     if (first_key + kKeys < keys) {
       act_t* const next = stages + (stage ^ 1) * kStage;
-      load_keys<D, kKeys, kBlock>(next, next + kKeys * D, k, x.ld, tokens, begin, before,
-                                  first_key + kKeys, keys);
+      load_keys<D, kKeys, kBlock>(next, k, x.ld, begin, before, first_key + kKeys, keys);
+      load_keys<D, kKeys, kBlock>(next + kKeys * D, v, x.ld, begin, before, first_key + kKeys,
+                                  keys);
       copies_commit();
     }
 #pragma unroll
@@ -349,8 +379,9 @@ __global__ void __launch_bounds__(kBlock)
     task.sums = nullptr;
   }
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
-  load_keys<D, kKeys, kBlock>(shared.k, shared.v, k, x.ld, tokens, task.begin, 0, task.first_key,
-                              task.keys);
+  load_keys<D, kKeys, kBlock>(shared.k, k, x.ld, task.begin, 0, task.first_key, task.keys);
+  load_keys<D, kKeys, kBlock>(shared.v, k + int64_t{tokens.G} * D, x.ld, task.begin, 0,
+                              task.first_key, task.keys);
   load_key_rows<D>(shared, 0, x, tokens, task, g, task.first_row);
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -384,10 +415,9 @@ __global__ void __launch_bounds__(kBlock)
   for (int i = lane; i < 16 * (D / 8); i += kWarp) {
     const int r = warp * 16 + i / (D / 8), chunk = i % (D / 8), at = task.first_key + r;
     if (at >= task.keys) continue;
-    act_t* const to = x.dqkv + (task.begin + int64_t{at}) * x.ld_dqkv +
-                      (int64_t{tokens.Q} + g) * D + chunk * 8;
-    *reinterpret_cast<uint4*>(to) =
-        *reinterpret_cast<const uint4*>(chunk_of<D>(dk_tile, r, chunk));
+    act_t* const to =
+        x.dqkv + (task.begin + int64_t{at}) * x.ld_dqkv + (int64_t{tokens.Q} + g) * D + chunk * 8;
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(chunk_of<D>(dk_tile, r, chunk));
     *reinterpret_cast<uint4*>(to + int64_t{tokens.G} * D) =
         *reinterpret_cast<const uint4*>(chunk_of<D>(dv_tile, r, chunk));
   }
@@ -472,8 +502,7 @@ __global__ void dkdv_plain_kernel(Gradients x, Tokens tokens, int D) {
 // ---- launches -----------------------------------------------------------------------------------
 
 template <int D>
-void launch(const Gradients& x, const ops::AttentionShape& shape, float* sums,
-            CudaDevice& device) {
+void launch(const Gradients& x, const ops::AttentionShape& shape, float* sums, CudaDevice& device) {
   const Tokens tokens = tokens_of(shape);
   check(cudaFuncSetAttribute(dq_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              int{dq_shared_bytes<D>()}),
@@ -489,8 +518,9 @@ void launch(const Gradients& x, const ops::AttentionShape& shape, float* sums,
   const int64_t own_tiles = tile_numbers(shape, 1, kKeys) - (shape.P / kKeys + 1);
   const int64_t blocks = (prefix.tiles * prefix.parts + own_tiles) * shape.G;
   if (blocks > 0) {
-    dkdv_kernel<D><<<static_cast<unsigned>(blocks), kBlock, sizeof(KeyTileShared<D>),
-                     device.stream()>>>(x, tokens, prefix, sums);
+    dkdv_kernel<D>
+        <<<static_cast<unsigned>(blocks), kBlock, sizeof(KeyTileShared<D>), device.stream()>>>(
+            x, tokens, prefix, sums);
     check_launch("attention_backward: dk, dv");
   }
   if (prefix.parts == 1) return;
@@ -519,32 +549,36 @@ void ops::attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, in
   using namespace cuda;
   CudaDevice& device = cuda_device(d);
   const bool tiled = check_head_dim(shape) && rows_aligned(qkv, ld) &&
-                     rows_aligned(dout, ld_dout) && rows_aligned(dqkv, ld_dqkv);
+                     rows_aligned(dout, ld_dout) && rows_aligned(out, ld_out) &&
+                     rows_aligned(dqkv, ld_dqkv);
   if (shape.T == 0) return;
   float* const delta = static_cast<float*>(workspace);
+  float* const sums = delta + delta_floats(shape);
   const Tokens tokens = tokens_of(shape);
   const int D = static_cast<int>(shape.D);
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.D));
   const Gradients x = {dqkv, ld_dqkv, dout, ld_dout, lse, delta, qkv, ld, scale};
+  if (tiled) {
+    const auto delta_of = D == 128 ? delta_kernel<128> : delta_kernel<64>;
+    delta_of<<<static_cast<unsigned>(shape.T), kThreads, 0, device.stream()>>>(delta, dout, ld_dout,
+                                                                               out, ld_out, tokens);
+    check_launch("attention_backward: delta");
+    D == 128 ? launch<128>(x, shape, sums, device) : launch<64>(x, shape, sums, device);
+    return;
+  }
   constexpr int kPlainBlock = kPlainWarps * kWarp;
   const auto plain_blocks = [](int64_t items) {
     return static_cast<unsigned>(ceil_div(items, kPlainWarps));
   };
-  delta_kernel<<<plain_blocks(shape.T * shape.Q), kPlainBlock, 0, device.stream()>>>(
+  delta_plain_kernel<<<plain_blocks(shape.T * shape.Q), kPlainBlock, 0, device.stream()>>>(
       delta, dout, ld_dout, out, ld_out, tokens, D);
   check_launch("attention_backward: delta");
-  if (tiled && D == 128) {
-    launch<128>(x, shape, delta + delta_floats(shape), device);
-  } else if (tiled) {
-    launch<64>(x, shape, delta + delta_floats(shape), device);
-  } else {
-    dq_plain_kernel<<<plain_blocks(shape.T * shape.Q), kPlainBlock, 0, device.stream()>>>(x, tokens,
+  dq_plain_kernel<<<plain_blocks(shape.T * shape.Q), kPlainBlock, 0, device.stream()>>>(x, tokens,
+                                                                                        D);
+  check_launch("attention_backward: dq");
+  dkdv_plain_kernel<<<plain_blocks(shape.T * shape.G), kPlainBlock, 0, device.stream()>>>(x, tokens,
                                                                                           D);
-    check_launch("attention_backward: dq");
-    dkdv_plain_kernel<<<plain_blocks(shape.T * shape.G), kPlainBlock, 0, device.stream()>>>(
-        x, tokens, D);
-    check_launch("attention_backward: dk, dv");
-  }
+  check_launch("attention_backward: dk, dv");
 }
 
 }  // namespace qlora

@@ -11,73 +11,31 @@
 #include <string>
 
 #include "attention.cuh"
+#include "attention_path.h"
 #include "error.h"
 
 namespace qlora {
 namespace cuda {
 namespace {
 
-constexpr int kKeys = 64;
-constexpr int kWarps = 8;
+constexpr int kRows = 128;
+constexpr int kWarps = 4;
 constexpr int kBlock = kWarps * kWarp;
-constexpr int kRows = 16 * kWarps;
+constexpr int kSets = 2;  // of 16 rows a warp works on, so that a fragment of keys serves twice
 
-// Two stages of keys and values; the rows of q first lie where the second stage will.
-template <int D>
+template <int D, int kKeys>
 constexpr size_t shared_bytes() {
-  return sizeof(act_t) * 4 * kKeys * D;
+  return sizeof(act_t) * (kRows + 2 * kKeys) * D;
 }
 
-// Scores of keys a row does not see become −∞. limit, limit8: the last key seen by rows g, g + 8.
-__device__ inline void mask_scores(float (*s)[4], int first_key, int limit, int limit8) {
-  const int column = first_key + threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (column + n * 8 + i % 2 > (i < 2 ? limit : limit8)) s[n][i] = -INFINITY;
-    }
-  }
-}
-
-// s becomes e^((s − top) / √D); top, sum and out's accumulators are brought to the new maximum.
-// half: 0 for row g, 1 for row g + 8.
-template <int D>
-__device__ inline void running_softmax(float (*s)[4], float (*o)[4], float& top, float& sum,
-                                       int half, float scale_log2) {
-  float most = top;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-    most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-  }
-  most = quad_max(most);
-  const float shrink = exp2_approx((top - most) * scale_log2);
-  top = most;
-  sum *= shrink;
-#pragma unroll
-  for (int n = 0; n < D / 8; ++n) {
-    o[n][2 * half] *= shrink;
-    o[n][2 * half + 1] *= shrink;
-  }
-  const float shift = most * scale_log2;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 2 * half; i < 2 * half + 2; ++i) {
-      s[n][i] = exp2_approx(fmaf(s[n][i], scale_log2, -shift));
-      sum += s[n][i];
-    }
-  }
-}
-
-template <int D>
-__global__ void __launch_bounds__(kBlock)
-    forward_kernel(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld, Tokens x,
-                   float scale) {
+// Keys and values have one buffer each: the next keys are on their way while the softmax and p · v
+// run, the values while the scores run; a second block of the multiprocessor fills the waits.
+template <int D, int kKeys>
+__global__ void __launch_bounds__(kBlock, 2) forward_kernel(ForwardCall f, Tokens x) {
   extern __shared__ __align__(128) uint8_t shared[];
-  act_t* const stages = reinterpret_cast<act_t*>(shared);
-  constexpr int kStage = 2 * kKeys * D;
-  static_assert(kRows * D <= kStage, "q fits in a stage");
+  act_t* const q_tile = reinterpret_cast<act_t*>(shared);
+  act_t* const k_tile = q_tile + kRows * D;
+  act_t* const v_tile = k_tile + kKeys * D;
 
   const int g = blockIdx.y, ratio = x.ratio;
   const Tile tile = find_tile(x, blockIdx.x, ratio, kRows);
@@ -87,84 +45,108 @@ __global__ void __launch_bounds__(kBlock)
   const int first = static_cast<int>(tile.first);
   const int last = static_cast<int>(end - first < kRows ? end : first + kRows) - 1;
   const int keys = before + x.token_of(last) + 1;
-  const act_t* const k = qkv + (int64_t{x.Q} + g) * D;
+  const act_t* const k = f.qkv + (int64_t{x.Q} + g) * D;
+  const act_t* const v = k + int64_t{x.G} * D;
 
-  act_t* const q_tile = stages + kStage;
-  load_rows<D, kRows, kBlock>(q_tile, qkv, ld, x, begin, g, first, end);
-  load_keys<D, kKeys, kBlock>(stages, stages + kKeys * D, k, ld, x, begin, before, 0, keys);
+  load_rows<D, kRows, kBlock>(q_tile, f.qkv, f.ld, x, begin, g, first, end);
+  load_keys<D, kKeys, kBlock>(k_tile, k, f.ld, begin, before, 0, keys);
   copies_commit();
-  copies_wait<0>();
-  __syncthreads();
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  uint32_t q[D / 16][4];
+  const int warp_row = warp * 16 * kSets;
+  const int warp_limit = before + x.token_of(first + warp_row);  // of the warp's first row
+  RowState rows[kSets];
+  float o[kSets][D / 8][4] = {};
 #pragma unroll
-  for (int c = 0; c < D / 16; ++c) fragment_a<D>(q[c], q_tile, warp * 16, c);
-
-  const int row = first + warp * 16 + lane / 4;
-  const int limit = before + x.token_of(row), limit8 = before + x.token_of(row + 8);
-  const int warp_limit = before + x.token_of(first + warp * 16);  // of the warp's first row
-  float o[D / 8][4] = {};
-  float top = -INFINITY, top8 = -INFINITY, sum = 0.0f, sum8 = 0.0f;
-  const float scale_log2 = scale * kLog2e;
-  for (int first_key = 0, stage = 0; first_key < keys; first_key += kKeys, stage ^= 1) {
-    copies_wait<0>();
-    __syncthreads();
-    const act_t* const k_tile = stages + stage * kStage;
-    const act_t* const v_tile = k_tile + kKeys * D;
-    if (first_key + kKeys < keys) {
-      act_t* const next = stages + (stage ^ 1) * kStage;
-      load_keys<D, kKeys, kBlock>(next, next + kKeys * D, k, ld, x, begin, before,
-                                  first_key + kKeys, keys);
-      copies_commit();
+  for (int set = 0; set < kSets; ++set) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first + warp_row + set * 16 + lane / 4 + 8 * half;
+      rows[set].limit[half] = before + x.token_of(row);
+      rows[set].top[half] = -INFINITY;
+      rows[set].sum[half] = 0.0f;
     }
-    float s[kKeys / 8][4] = {};
+  }
+  const float scale_log2 = f.scale * kLog2e;
+  for (int first_key = 0; first_key < keys; first_key += kKeys) {
+    copies_wait<0>();
+    __syncthreads();  // the keys are here; the values before have been used
+    load_keys<D, kKeys, kBlock>(v_tile, v, f.ld, begin, before, first_key, keys);
+    copies_commit();
+    float s[kSets][kKeys / 8][4] = {};
 #pragma unroll
     for (int c = 0; c < D / 16; ++c) {
+      uint32_t q[kSets][4];
+#pragma unroll
+      for (int set = 0; set < kSets; ++set) fragment_a<D>(q[set], q_tile, warp_row + set * 16, c);
 #pragma unroll
       for (int n = 0; n < kKeys / 16; ++n) {
         uint32_t b[4];
         fragments_b<D>(b, k_tile, n * 16, c);
-        mma(s[2 * n], q[c], b[0], b[1]);
-        mma(s[2 * n + 1], q[c], b[2], b[3]);
+#pragma unroll
+        for (int set = 0; set < kSets; ++set) {
+          mma(s[set][2 * n], q[set], b[0], b[1]);
+          mma(s[set][2 * n + 1], q[set], b[2], b[3]);
+        }
       }
     }
-    if (first_key + kKeys - 1 > warp_limit) mask_scores(s, first_key, limit, limit8);
-    running_softmax<D>(s, o, top, sum, 0, scale_log2);
-    running_softmax<D>(s, o, top8, sum8, 1, scale_log2);
+    copies_wait<0>();
+    __syncthreads();  // the values are here; the keys have been used
+    if (first_key + kKeys < keys) {
+      load_keys<D, kKeys, kBlock>(k_tile, k, f.ld, begin, before, first_key + kKeys, keys);
+      copies_commit();
+    }
+#pragma unroll
+    for (int set = 0; set < kSets; ++set) {
+      if (first_key + kKeys - 1 > warp_limit) {
+        mask_scores<kKeys>(s[set], first_key, rows[set].limit);
+      }
+      float shrink[2];
+      running_softmax<kKeys>(s[set], shrink, rows[set], scale_log2);
+      rescale<D>(o[set], shrink);
+    }
 #pragma unroll
     for (int n = 0; n < kKeys / 16; ++n) {
-      uint32_t p[4];
-      to_fragment_a(p, s[2 * n], s[2 * n + 1]);
+      uint32_t p[kSets][4];
+#pragma unroll
+      for (int set = 0; set < kSets; ++set) {
+        to_fragment_a(p[set], s[set][2 * n], s[set][2 * n + 1]);
+      }
 #pragma unroll
       for (int c = 0; c < D / 16; ++c) {
         uint32_t b[4];
         fragments_b_transposed<D>(b, v_tile, n * 16, c);
-        mma(o[2 * c], p, b[0], b[1]);
-        mma(o[2 * c + 1], p, b[2], b[3]);
+#pragma unroll
+        for (int set = 0; set < kSets; ++set) {
+          mma(o[set][2 * c], p[set], b[0], b[1]);
+          mma(o[set][2 * c + 1], p[set], b[2], b[3]);
+        }
       }
     }
   }
 
-  sum = quad_sum(sum);
-  sum8 = quad_sum(sum8);
-  if (lse != nullptr && lane % 4 == 0) {
-    for (int half = 0; half < 2; ++half) {
-      const int at = row + 8 * half;
-      if (at > last) continue;
-      lse[int64_t{g * ratio + x.head_of(at)} * x.T + begin + x.token_of(at)] =
-          half == 0 ? top * scale + logf(sum) : top8 * scale + logf(sum8);
-    }
-  }
-  __syncthreads();
-  write_rows<D>(stages, warp * 16, o, 1.0f / sum, 1.0f / sum8);
+  // A warp's rows of q were its own: out goes there on its way to 16-byte stores.
 #pragma unroll
-  for (int i = lane; i < 16 * (D / 8); i += kWarp) {
-    const int r = warp * 16 + i / (D / 8), chunk = i % (D / 8), at = first + r;
+  for (int set = 0; set < kSets; ++set) {
+    float inverse[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float sum = quad_sum(rows[set].sum[half]);
+      inverse[half] = 1.0f / sum;
+      const int at = first + warp_row + set * 16 + lane / 4 + 8 * half;
+      if (f.lse != nullptr && lane % 4 == 0 && at <= last) {
+        f.lse[int64_t{g * ratio + x.head_of(at)} * x.T + begin + x.token_of(at)] =
+            rows[set].top[half] * f.scale + logf(sum);
+      }
+    }
+    write_rows<D>(q_tile, warp_row + set * 16, o[set], inverse[0], inverse[1]);
+  }
+#pragma unroll 4
+  for (int i = lane; i < 16 * kSets * (D / 8); i += kWarp) {
+    const int r = warp_row + i / (D / 8), chunk = i % (D / 8), at = first + r;
     if (at > last) continue;
     const int64_t token = begin + x.token_of(at), head = g * ratio + x.head_of(at);
-    act_t* const to = out + token * ld_out + head * D;
-    *reinterpret_cast<uint4*>(to + chunk * 8) =
-        *reinterpret_cast<const uint4*>(chunk_of<D>(stages, r, chunk));
+    *reinterpret_cast<uint4*>(f.out + token * f.ld_out + head * D + chunk * 8) =
+        *reinterpret_cast<const uint4*>(chunk_of<D>(q_tile, r, chunk));
   }
 }
 
@@ -198,25 +180,43 @@ __global__ void forward_plain_kernel(act_t* out, int64_t ld_out, float* lse, con
   if (lse != nullptr && threadIdx.x % kWarp == 0) lse[int64_t{h} * x.T + token] = top + logf(sum);
 }
 
-template <int D>
-void launch(act_t* out, int64_t ld_out, float* lse, const act_t* qkv, int64_t ld,
-            const ops::AttentionShape& shape, float scale, CudaDevice& device) {
-  check(cudaFuncSetAttribute(forward_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             int{shared_bytes<D>()}),
+template <int D, int kKeys>
+void launch(const ForwardCall& f, const ops::AttentionShape& shape, CudaDevice& device) {
+  constexpr int kShared = static_cast<int>(shared_bytes<D, kKeys>());
+  check(cudaFuncSetAttribute(forward_kernel<D, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             kShared),
         "attention_forward: shared memory");
   const dim3 grid(tile_numbers(shape, shape.Q / shape.G, kRows), static_cast<unsigned>(shape.G));
-  forward_kernel<D><<<grid, kBlock, shared_bytes<D>(), device.stream()>>>(
-      out, ld_out, lse, qkv, ld, tokens_of(shape), scale);
+  forward_kernel<D, kKeys><<<grid, kBlock, kShared, device.stream()>>>(f, tokens_of(shape));
+}
+
+AttentionPath selected_path = AttentionPath::automatic;
+
+// Two blocks of large tiles take 128 KB of a multiprocessor's shared memory.
+AttentionPath best_path(const CudaDevice& device) {
+  if (can_run_hopper(device)) return AttentionPath::hopper;
+  return device.max_shared_bytes() >= 128 << 10 ? AttentionPath::large_tiles
+                                                : AttentionPath::small_tiles;
 }
 
 }  // namespace
 
+bool select_attention_path(AttentionPath path, Device& d) {
+  if (path == AttentionPath::hopper && !can_run_hopper(cuda_device(d))) return false;
+  selected_path = path;
+  return true;
+}
+
+AttentionPath attention_path(const CudaDevice& device) {
+  return selected_path == AttentionPath::automatic ? best_path(device) : selected_path;
+}
+
 bool check_head_dim(const ops::AttentionShape& shape) {
   if (shape.D > kPlainD) {
-    throw Error(QLORA_ERROR_UNSUPPORTED,
-                "head_dim must be at most " + std::to_string(kPlainD) +
-                    " in the CUDA build, found " + std::to_string(shape.D) +
-                    "; take the CPU build for this model");
+    throw Error(QLORA_ERROR_UNSUPPORTED, "head_dim must be at most " + std::to_string(kPlainD) +
+                                             " in the CUDA build, found " +
+                                             std::to_string(shape.D) +
+                                             "; take the CPU build for this model");
   }
   return shape.D == 64 || shape.D == 128;
 }
@@ -230,15 +230,19 @@ void ops::attention_forward(act_t* out, int64_t ld_out, float* lse, const act_t*
   const bool tiled = check_head_dim(shape) && rows_aligned(qkv, ld) && rows_aligned(out, ld_out);
   if (shape.T == 0) return;
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.D));
-  if (tiled && shape.D == 128) {
-    launch<128>(out, ld_out, lse, qkv, ld, shape, scale, device);
-  } else if (tiled) {
-    launch<64>(out, ld_out, lse, qkv, ld, shape, scale, device);
-  } else {
+  const AttentionPath path = attention_path(device);
+  const ForwardCall f = {out, ld_out, lse, qkv, ld, scale};
+  if (!tiled) {
     const int64_t rows = shape.T * shape.Q;
     forward_plain_kernel<<<static_cast<unsigned>(ceil_div(rows, kPlainWarps)), kPlainWarps * kWarp,
                            0, device.stream()>>>(out, ld_out, lse, qkv, ld, tokens_of(shape),
                                                  static_cast<int>(shape.D), scale);
+  } else if (path == AttentionPath::hopper && shape.D == 128) {
+    launch_forward_hopper(f, shape, device);
+  } else if (path == AttentionPath::small_tiles) {
+    shape.D == 128 ? launch<128, 32>(f, shape, device) : launch<64, 32>(f, shape, device);
+  } else {
+    shape.D == 128 ? launch<128, 64>(f, shape, device) : launch<64, 64>(f, shape, device);
   }
   check_launch("attention_forward");
 }

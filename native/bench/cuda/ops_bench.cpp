@@ -9,8 +9,10 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "attention_path.h"
 #include "bench.h"
 #include "gemm_algorithms.h"
 #include "qlora.h"
@@ -224,9 +226,10 @@ void layers(int64_t T) {
         [&] { ops::accumulate(m.data, grad.data, lora, device()); });
 }
 
-// A 336-token prefix and sequences of 170: the seed's data.
-void attention(int64_t T) {
-  const int64_t Q = 32, G = 8, D = 128, P = 336, length = 170, ld = kHidden + 3 * kRank;
+// `length` tokens a sequence behind a prefix of P, on every set of kernels that the GPU can take.
+void attention(int64_t T, int64_t P, int64_t length) {
+  using qlora::cuda::AttentionPath;
+  const int64_t Q = 32, G = 8, D = 128, ld = kHidden + 3 * kRank;
   std::vector<int32_t> cu = {static_cast<int32_t>(P)};
   double keys = double(P) * double(P + 1) / 2;  // seen, over all tokens
   while (cu.back() < T) {
@@ -242,13 +245,23 @@ void attention(int64_t T) {
   const Block<float> lse(Q * T);
   const Block<uint8_t> workspace(int64_t(ops::attention_backward_workspace(shape)) / 4 * 4);
   const double product = 2.0 * keys * double(Q * D);
-  multiplies("attention forward", 2 * product, [&] {
-    ops::attention_forward(out.data, ld, lse.data, qkv.data, kQkv, shape, device());
-  });
-  multiplies("attention backward (7 products)", 7 * product, [&] {
-    ops::attention_backward(dqkv.data, kQkv, dout.data, ld, out.data, ld, lse.data, qkv.data, kQkv,
-                            workspace.data, shape, device());
-  });
+  const std::string sizes = ", " + std::to_string(P) + " + " + std::to_string(length);
+  const std::pair<AttentionPath, std::string> paths[] = {
+      {AttentionPath::hopper, "hopper"},
+      {AttentionPath::large_tiles, "large tiles"},
+      {AttentionPath::small_tiles, "small tiles"}};
+  for (const auto& path : paths) {
+    if (!qlora::cuda::select_attention_path(path.first, device())) continue;
+    multiplies(("attention forward" + sizes + ", " + path.second).c_str(), 2 * product, [&] {
+      ops::attention_forward(out.data, ld, lse.data, qkv.data, kQkv, shape, device());
+    });
+    multiplies(("attention backward (7 products)" + sizes + ", " + path.second).c_str(),
+               7 * product, [&] {
+                 ops::attention_backward(dqkv.data, kQkv, dout.data, ld, out.data, ld, lse.data,
+                                         qkv.data, kQkv, workspace.data, shape, device());
+               });
+  }
+  qlora::cuda::select_attention_path(AttentionPath::automatic, device());
 }
 
 // One token a sequence, m sequences. Weights rotate, so that none stays in the cache.
@@ -337,7 +350,8 @@ int main(int argc, char** argv) {
     weights();
     loading();
     layers(T);
-    attention(T);
+    attention(T, 336, 170);
+    attention(T, 0, 512);
     for (const int64_t m : {1, 8, 64}) decode(m);
     bench::shared_device().reset();
     return 0;

@@ -2,8 +2,12 @@
 // take the tensor-core kernels and heads that do not, segments that fill no tile, prefixes long
 // enough to be summed in parts.
 #include <algorithm>
+#include <utility>
 
 #include "cuda_test.h"
+#ifdef QLORA_CUDA_OPS
+#include "attention_path.h"
+#endif
 
 namespace {
 
@@ -32,7 +36,7 @@ Batch batch_of(const Setup& x) {
     longest = std::max(longest, size);
     batch.cu.push_back(static_cast<int32_t>(T));
   }
-  batch.shape = {T,       x.P, static_cast<int64_t>(x.sizes.size()), x.Q, x.G, x.D, longest,
+  batch.shape = {T,       x.P,    static_cast<int64_t>(x.sizes.size()), x.Q, x.G, x.D, longest,
                  nullptr, nullptr};
   return batch;
 }
@@ -128,6 +132,23 @@ std::string name_of(const Setup& x, const Batch& batch) {
                "gap", x.gap);
 }
 
+// Runs run(name) on every set of kernels that this device can take.
+template <class Run>
+void on_every_path(const Run& run) {
+#ifdef QLORA_CUDA_OPS
+  using qlora::cuda::AttentionPath;
+  const std::pair<AttentionPath, const char*> paths[] = {{AttentionPath::small_tiles, "small "},
+                                                         {AttentionPath::large_tiles, "large "},
+                                                         {AttentionPath::hopper, "hopper "}};
+  for (const auto& path : paths) {
+    if (qlora::cuda::select_attention_path(path.first, device())) run(std::string(path.second));
+  }
+  qlora::cuda::select_attention_path(AttentionPath::automatic, device());
+#else
+  run(std::string());
+#endif
+}
+
 void check(const Setup& setup) {
   const Batch batch = batch_of(setup);
   const Buffer<int32_t> cu(batch.cu);
@@ -135,34 +156,36 @@ void check(const Setup& setup) {
   s.cu_seqlens = cu.data();
   s.cu_seqlens_host = batch.cu.data();
   const int64_t T = s.T, D = s.D, width = (s.Q + 2 * s.G) * D;
-  const std::string name = name_of(setup, batch);
   const Doubles qkv = normal_bf16(T * width, 1, setup.std), dout = normal_bf16(T * s.Q * D, 2);
   const Results want = reference(batch, qkv, dout, false);
   const Results naive = reference(batch, qkv, dout, true);
   const Matrix x(qkv, T, width, width + setup.gap);
   const Matrix dy(dout, T, s.Q * D, s.Q * D + setup.gap);
-  const Buffer<float> lse(s.Q * T);
-  Matrix y(T, s.Q * D, s.Q * D + setup.gap);
-  const Doubles out = twice(name + " out", [&] {
-    const Matrix fresh(T, s.Q * D, s.Q * D + setup.gap);
-    ops::attention_forward(fresh.data(), fresh.ld(), nullptr, x.data(), x.ld(), s, device());
-    return fresh.read();
+  on_every_path([&](const std::string& path) {
+    const std::string name = path + name_of(setup, batch);
+    const Buffer<float> lse(s.Q * T);
+    Matrix y(T, s.Q * D, s.Q * D + setup.gap);
+    const Doubles out = twice(name + " out", [&] {
+      const Matrix fresh(T, s.Q * D, s.Q * D + setup.gap);
+      ops::attention_forward(fresh.data(), fresh.ld(), nullptr, x.data(), x.ld(), s, device());
+      return fresh.read();
+    });
+    ops::attention_forward(y.data(), y.ld(), lse.data(), x.data(), x.ld(), s, device());
+    expect(y.read() == out, name + ": out depends on whether lse is wanted");
+    compare(name + " out", out, want.out, naive.out);
+    compare_within(name + " lse", doubles(lse.read()), want.lse, 1e-5);
+    const Doubles dqkv = twice(name + " dqkv", [&] {
+      const Matrix fresh(T, width, width + setup.gap);
+      const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
+      ops::attention_backward(fresh.data(), fresh.ld(), dy.data(), dy.ld(), y.data(), y.ld(),
+                              lse.data(), x.data(), x.ld(), workspace.data(), s, device());
+      workspace.read();  // its guards
+      return fresh.read();
+    });
+    compare(name + " dq", columns(dqkv, width, 0, s.Q * D), want.dq, naive.dq);
+    compare(name + " dk", columns(dqkv, width, s.Q * D, s.G * D), want.dk, naive.dk);
+    compare(name + " dv", columns(dqkv, width, (s.Q + s.G) * D, s.G * D), want.dv, naive.dv);
   });
-  ops::attention_forward(y.data(), y.ld(), lse.data(), x.data(), x.ld(), s, device());
-  expect(y.read() == out, name + ": out depends on whether lse is wanted");
-  compare(name + " out", out, want.out, naive.out);
-  compare_within(name + " lse", doubles(lse.read()), want.lse, 1e-5);
-  const Doubles dqkv = twice(name + " dqkv", [&] {
-    const Matrix fresh(T, width, width + setup.gap);
-    const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
-    ops::attention_backward(fresh.data(), fresh.ld(), dy.data(), dy.ld(), y.data(), y.ld(),
-                            lse.data(), x.data(), x.ld(), workspace.data(), s, device());
-    workspace.read();  // its guards
-    return fresh.read();
-  });
-  compare(name + " dq", columns(dqkv, width, 0, s.Q * D), want.dq, naive.dq);
-  compare(name + " dk", columns(dqkv, width, s.Q * D, s.G * D), want.dk, naive.dk);
-  compare(name + " dv", columns(dqkv, width, (s.Q + s.G) * D, s.G * D), want.dv, naive.dv);
 }
 
 CUDA_OP_TEST(attention) {
@@ -175,6 +198,15 @@ CUDA_OP_TEST(attention) {
   check({33, {12, 50}, 3, 1, 128, 16});
   check({130, {}, 2, 1, 128, 0});
   check({100, {20, 44}, 4, 1, 64, 8, 8.0});
+  check({100, {20, 44}, 4, 1, 128, 8, 8.0});
+  check({0,
+         {1, 2, 1, 3, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+          1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 70},
+         4,
+         2,
+         128,
+         8});
+  check({123, {5, 123, 64, 33}, 8, 2, 128, 8});
   // Other heads, and rows that are not aligned.
   check({0, {1}, 1, 1, 2, 0});
   check({12, {24, 36}, 3, 3, 6, 1});
@@ -195,18 +227,20 @@ CUDA_OP_TEST(attention_prefix_equality) {
   const int64_t T = 206, width = 8 * 128;
   const Doubles qkv = normal_bf16(T * width, 3);
   const Matrix x(qkv, T, width, width);
-  Doubles outs[2];
   const Batch* const batches[2] = {&split, &whole};
-  for (int i = 0; i < 2; ++i) {
-    const Buffer<int32_t> cu(batches[i]->cu);
-    ops::AttentionShape s = batches[i]->shape;
-    s.cu_seqlens = cu.data();
-    s.cu_seqlens_host = batches[i]->cu.data();
-    const Matrix out(T, 4 * 128, 4 * 128);
-    ops::attention_forward(out.data(), out.ld(), nullptr, x.data(), x.ld(), s, device());
-    outs[i] = out.read();
-  }
-  compare_within("prefix or not", outs[0], outs[1], 1e-2);
+  on_every_path([&](const std::string& path) {
+    Doubles outs[2];
+    for (int i = 0; i < 2; ++i) {
+      const Buffer<int32_t> cu(batches[i]->cu);
+      ops::AttentionShape s = batches[i]->shape;
+      s.cu_seqlens = cu.data();
+      s.cu_seqlens_host = batches[i]->cu.data();
+      const Matrix out(T, 4 * 128, 4 * 128);
+      ops::attention_forward(out.data(), out.ld(), nullptr, x.data(), x.ld(), s, device());
+      outs[i] = out.read();
+    }
+    compare_within(path + "prefix or not", outs[0], outs[1], 1e-2);
+  });
 }
 
 // ops.h: a trainer allocates the workspace once, for the largest sizes.
