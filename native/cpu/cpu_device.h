@@ -81,11 +81,17 @@ class CpuDevice final : public Device {
     shared_scratch_.reserve(bytes);
     return shared_scratch_.floats();
   }
+  // Scratch of an op that is made of other ops: those use the two above.
+  float* op_scratch(size_t bytes) {
+    op_scratch_.reserve(bytes);
+    return op_scratch_.floats();
+  }
 
  private:
   ThreadPool pool_;
   std::vector<Scratch> worker_scratch_;
   Scratch shared_scratch_;
+  Scratch op_scratch_;
 };
 
 inline CpuDevice& cpu_device(Device& d) { return static_cast<CpuDevice&>(d); }

@@ -94,7 +94,7 @@ DeviceMemory CpuDevice::memory() const {
 }
 
 int64_t CpuDevice::workspace_bytes() const {
-  size_t bytes = shared_scratch_.bytes();
+  size_t bytes = shared_scratch_.bytes() + op_scratch_.bytes();
   for (const Scratch& scratch : worker_scratch_) bytes += scratch.bytes();
   return static_cast<int64_t>(bytes);
 }

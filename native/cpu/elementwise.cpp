@@ -1,6 +1,6 @@
 // The ops that only move or add numbers.
 //   scale_cast         dst = scale · src
-//   fill_zero_2d       dst = 0
+//   scale_cast_windows many windows dst = scale · src, zero beside src's columns
 //   bias_forward       y += bias
 //   embedding_forward  out[t] = table[ids[t]]
 //   gather_rows        out[i] = x[rows[i]]
@@ -25,10 +25,20 @@ void ops::scale_cast(act_t* dst, int64_t ld, const float* src, int64_t rows, int
   });
 }
 
-void ops::fill_zero_2d(act_t* dst, int64_t ld, int64_t rows, int64_t cols, Device& d) {
-  cpu::cpu_device(d).parallel_range(rows, cpu::grain(cols), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) std::fill_n(dst + row * ld, cols, act_t{0});
-  });
+void ops::scale_cast_windows(const CastWindow* windows_host, int64_t count, Device& d) {
+  for (int64_t i = 0; i < count; ++i) {
+    const CastWindow& w = windows_host[i];
+    cpu::cpu_device(d).parallel_range(w.rows, cpu::grain(w.cols), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        act_t* const to = w.dst + row * w.ld;
+        const float* const from = w.src + row * w.src_cols;
+        std::fill_n(to, w.src_begin, act_t{0});
+        for (int64_t c = 0; c < w.src_cols; ++c) to[w.src_begin + c] = w.scale * from[c];
+        const int64_t behind = w.src_begin + w.src_cols;
+        std::fill_n(to + behind, w.cols - behind, act_t{0});
+      }
+    });
+  }
 }
 
 void ops::bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64_t C, Device& d) {

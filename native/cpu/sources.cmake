@@ -18,6 +18,7 @@ set(QLORA_CPU_SOURCES
   cpu/kernels_baseline.cpp
   cpu/linear_decode.cpp
   cpu/load.cpp
+  cpu/lora.cpp
   cpu/nf4_quantize.cpp
   cpu/optimizer.cpp
   cpu/platform.cpp

@@ -1,6 +1,5 @@
 // The ops that only move or add numbers.
 //   scale_cast         dst = scale · src
-//   fill_zero_2d       dst = 0
 //   bias_forward       y += bias
 //   embedding_forward  out[t] = table[ids[t]]
 //   gather_rows        out[i] = x[rows[i]]
@@ -100,13 +99,6 @@ void ops::scale_cast(act_t* dst, int64_t ld, const float* src, int64_t rows, int
                           : cuda::scale_cast_kernel<false>;
   kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(dst, ld, src, rows, cols, scale);
   cuda::check_launch("scale_cast");
-}
-
-void ops::fill_zero_2d(act_t* dst, int64_t ld, int64_t rows, int64_t cols, Device& d) {
-  if (rows <= 0 || cols <= 0) return;
-  cuda::check(cudaMemset2DAsync(dst, size_t(ld) * sizeof(act_t), 0, size_t(cols) * sizeof(act_t),
-                                size_t(rows), cuda::cuda_device(d).stream()),
-              "fill_zero_2d");
 }
 
 void ops::bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64_t C, Device& d) {

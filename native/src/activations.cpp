@@ -86,7 +86,6 @@ void Activations::add_training(const Architecture& arch,
   arena_.add(datt, kind, T * groups[kGroupO].ld);
   arena_.add(dx, kind, T * max_group_ld(groups));
   arena_.add(dqkv, kind, T * arch.qkv_columns());
-  arena_.add(dropped, kind, T * max_group_in(groups));
   ops::AttentionShape shape{};
   shape.T = T;
   shape.P = T;

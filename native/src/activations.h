@@ -82,7 +82,6 @@ class Activations {
   act_t* datt = nullptr;            // [T, ld o] of the last layer
   act_t* dx = nullptr;              // [T, widest ld] gradient of a product's input
   act_t* dqkv = nullptr;            // [T, (Q + 2G)·D]
-  act_t* dropped = nullptr;         // [T, widest input] drop(X), then its gradient
   char* attention_workspace = nullptr;
 
  private:

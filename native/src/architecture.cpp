@@ -149,12 +149,6 @@ std::array<GroupShape, kGroups> make_groups(const Architecture& arch, int64_t ra
   return groups;
 }
 
-int64_t max_group_in(const std::array<GroupShape, kGroups>& groups) {
-  int64_t widest = 0;
-  for (const GroupShape& group : groups) widest = std::max(widest, group.in);
-  return widest;
-}
-
 int64_t max_group_ld(const std::array<GroupShape, kGroups>& groups) {
   int64_t widest = 0;
   for (const GroupShape& group : groups) widest = std::max(widest, group.ld);

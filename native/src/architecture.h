@@ -55,8 +55,6 @@ struct Architecture {
 std::array<GroupShape, kGroups> make_groups(const Architecture& arch, int64_t rank,
                                             int target_modules);
 
-// Widest input of a group.
-int64_t max_group_in(const std::array<GroupShape, kGroups>& groups);
 // Widest extended input of a group.
 int64_t max_group_ld(const std::array<GroupShape, kGroups>& groups);
 

@@ -62,7 +62,6 @@ GroupRows group_rows(const Pass& pass, int64_t layer, int group) {
   rows.dropout = pass.dropout;
   rows.keys = last ? batch.last_keys : batch.keys;
   rows.positions = last ? batch.last_positions : batch.positions;
-  rows.dropped = pass.activations.dropped;
   return rows;
 }
 

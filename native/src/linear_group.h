@@ -27,7 +27,6 @@ struct GroupRows {
   const Dropout* dropout = nullptr;    // null: off
   const int32_t* keys = nullptr;       // (T), with dropout
   const int32_t* positions = nullptr;  // (T), with dropout
-  act_t* dropped = nullptr;            // [T, in], with dropout
 };
 
 // U only: what the backward pass needs when Y itself is not wanted again.

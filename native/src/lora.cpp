@@ -54,6 +54,7 @@ int64_t Lora::b_offset(int64_t layer, int group, int part) const {
 
 void Lora::allocate(Device& device, Budget& budget) {
   arena_.allocate(device, budget, "the LoRA adapter");
+  list_windows();
 }
 
 void Lora::initialize(Device& device) {
@@ -108,22 +109,28 @@ void Lora::write(const std::string& name, const float* values_host, int64_t coun
   device.synchronize();
 }
 
-void Lora::sync(Device& device) {
+void Lora::list_windows() {
+  windows_.clear();
+  const auto add = [&](int64_t offset, int64_t rows, int64_t cols, float scale) {
+    const int32_t width = static_cast<int32_t>(cols);
+    windows_.push_back(
+        {copies_ + offset, cols, parameters_ + offset, rows, width, 0, width, scale});
+  };
   for (int64_t layer = 0; layer < arch_.L; ++layer) {
     for (int g = 0; g < kGroups; ++g) {
       const GroupShape& group = groups_[static_cast<size_t>(g)];
       if (group.rank == 0) continue;
-      const int64_t a = a_offset(layer, g);
-      ops::scale_cast(copies_ + a, group.in, parameters_ + a, group.rank, group.in, 1.0f, device);
+      add(a_offset(layer, g), group.rank, group.in, 1.0f);
       for (int p = 0; p < group.num_parts; ++p) {
         const GroupPart& part = group.parts[static_cast<size_t>(p)];
-        if (part.rank == 0) continue;
-        const int64_t b = b_offset(layer, g, p);
-        ops::scale_cast(copies_ + b, part.rank, parameters_ + b, part.out, part.rank, scale_,
-                        device);
+        if (part.rank > 0) add(b_offset(layer, g, p), part.out, part.rank, scale_);
       }
     }
   }
+}
+
+void Lora::sync(Device& device) {
+  ops::scale_cast_windows(windows_.data(), static_cast<int64_t>(windows_.size()), device);
 }
 
 const act_t* Lora::a(int64_t layer, int group) const { return copies_ + a_offset(layer, group); }

@@ -51,6 +51,7 @@ class Lora {
     int64_t offset, count;
   };
   Slice find(const std::string& name, int64_t count) const;
+  void list_windows();
 
   const Architecture arch_;
   const qlora_lora_config config_;
@@ -60,8 +61,9 @@ class Lora {
   std::array<int64_t, kGroups> group_offset_{};  // of A inside a layer
   std::unordered_map<std::string, Slice> index_;
   Arena arena_;
-  float* parameters_ = nullptr;  // (count)
-  act_t* copies_ = nullptr;      // (count): A as it is, B scaled
+  float* parameters_ = nullptr;           // (count)
+  act_t* copies_ = nullptr;               // (count): A as it is, B scaled
+  std::vector<ops::CastWindow> windows_;  // parameters_ → copies_
 };
 
 }  // namespace qlora

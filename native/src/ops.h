@@ -125,32 +125,58 @@ void linear_decode_f32(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64
 // A group is the linears that share an input: qkv, o, gate+up, down. With X [T, in], stacked
 // A [R, in] (fp32 master), per part p of the group out_p rows, rank r_p and B_p [out_p, r_p]:
 //   U = drop(X) · Aᵀ,   Y = [X | U] · [W | s·B]ᵀ  (s·B block-diagonal over the parts).
+// Backwards, with [dX | dU] = dY · [W | s·B] from one product:
+//   dA += dUᵀ · drop(X),   dX += drop'(dU · A),   dB_p += s · dY_pᵀ · U_p.
+// drop(X) exists nowhere in memory: each op draws the mask again.
 
 // dst [rows, cols] act_t (ld) = scale · src f32 [rows, cols] contiguous.
 void scale_cast(act_t* dst, int64_t ld, const float* src, int64_t rows, int64_t cols, float scale,
                 Device& d);
-// Zeroes a [rows, cols] window of an act_t matrix.
-void fill_zero_2d(act_t* dst, int64_t ld, int64_t rows, int64_t cols, Device& d);
+// One window of a matrix, for scale_cast_windows: dst [rows, cols] (ld) is scale · src in columns
+// [src_begin, src_begin + src_cols) and zero in the others. src f32 [rows, src_cols] contiguous.
+struct CastWindow {
+  act_t* dst;
+  int64_t ld;
+  const float* src;
+  int64_t rows;
+  int32_t cols, src_begin, src_cols;
+  float scale;
+};
+// Any number of windows in few launches: an adapter is hundreds of small matrices. The table is in
+// host memory and may be reused on return.
+void scale_cast_windows(const CastWindow* windows_host, int64_t count, Device& d);
 
 // Names the random stream of one dropout application. The mask of element (token, column) depends
 // on seed, step, site, the token's sequence key and position, and column; never on the token's row.
+// drop(x) = mask · x / (1 − p). Mask: Philox4x32-10, key (seed_lo ^ site · 0x9E3779B9, seed_hi),
+// counter (column / 8, position, sequence key, step); eight 16-bit uniforms a call, low half of
+// word 0 first; dropped where u16 < round(p · 65536).
 struct DropoutSite {
   uint64_t seed;
   uint32_t step;
   uint32_t site;  // layer · 4 + group
   float probability;
+  const int32_t* keys;       // (T): of the tokens' sequences
+  const int32_t* positions;  // (T)
 };
-// out = mask · x / (1 − p).  x, out [T, C].  keys, positions (T) int32: per token.
-// Mask: Philox4x32-10, key (seed_lo ^ site · 0x9E3779B9, seed_hi), counter (column / 8, position,
-// sequence key, step); eight 16-bit uniforms a call, low half of word 0 first; dropped where
-// u16 < round(p · 65536).
-void dropout_forward(act_t* out, int64_t ld_out, const act_t* x, int64_t ldx, const int32_t* keys,
-                     const int32_t* positions, int64_t T, int64_t C, const DropoutSite& site,
-                     Device& d);
-// dx += mask · dout / (1 − p).
-void dropout_backward(act_t* dx, int64_t ldx, const act_t* dout, int64_t ld_out,
-                      const int32_t* keys, const int32_t* positions, int64_t T, int64_t C,
-                      const DropoutSite& site, Device& d);
+
+// u [T, R] = drop(x) · aᵀ;  x [T, in], a [R, in] contiguous. dropout null: drop(x) = x.
+void lora_down_forward(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, const act_t* a,
+                       int64_t T, int64_t in, int64_t R, const DropoutSite* dropout, Device& d);
+// da [R, in] f32 contiguous += duᵀ · drop(x), and unless dx is null dx [T, in] += drop'(du · a).
+// du [T, R]; the mask is the forward's.
+void lora_input_backward(float* da, act_t* dx, int64_t lddx, const act_t* du, int64_t lddu,
+                         const act_t* x, int64_t ldx, const act_t* a, int64_t T, int64_t in,
+                         int64_t R, const DropoutSite* dropout, Device& d);
+// One part of a group: dB [out, rank] f32 contiguous; its columns of dY and of U.
+struct LoraPart {
+  float* db;
+  int64_t out, out_begin;
+  int64_t rank, rank_begin;
+};
+// For every part: db += scale · dy[:, out_begin … + out]ᵀ · u[:, rank_begin … + rank], over T rows.
+void lora_b_backward(const LoraPart* parts_host, int num_parts, const act_t* dy, int64_t lddy,
+                     const act_t* u, int64_t ldu, int64_t T, float scale, Device& d);
 
 // ---- Layers ---------------------------------------------------------------------------------
 

@@ -38,26 +38,31 @@ void Tiles::allocate(const Weights& weights, const Lora* lora, Device& device, B
     for (int g = 0; g < kGroups; ++g) {
       act_t* tile = layers_[static_cast<size_t>(layer)][static_cast<size_t>(g)];
       fill_base(tile, layer, g, weights, device);
-      if (lora != nullptr) fill_lora(tile, layer, g, *lora, true, device);
     }
   }
+  if (lora != nullptr) update_lora(*lora, device);
 }
 
 void Tiles::update_lora(const Lora& lora, Device& device) {
   if (!resident_) return;
+  std::vector<ops::CastWindow> windows;
   for (int64_t layer = 0; layer < arch_.L; ++layer) {
     for (int g = 0; g < kGroups; ++g) {
-      fill_lora(layers_[static_cast<size_t>(layer)][static_cast<size_t>(g)], layer, g, lora, false,
-                device);
+      list_lora(windows, layers_[static_cast<size_t>(layer)][static_cast<size_t>(g)], layer, g,
+                lora);
     }
   }
+  ops::scale_cast_windows(windows.data(), static_cast<int64_t>(windows.size()), device);
 }
 
 const act_t* Tiles::get(int64_t layer, int group, const Weights& weights, const Lora* lora,
                         Device& device) const {
   if (resident_) return layers_[static_cast<size_t>(layer)][static_cast<size_t>(group)];
   fill_base(shared_, layer, group, weights, device);
-  if (lora != nullptr) fill_lora(shared_, layer, group, *lora, true, device);
+  if (lora == nullptr) return shared_;
+  std::vector<ops::CastWindow> windows;
+  list_lora(windows, shared_, layer, group, *lora);
+  ops::scale_cast_windows(windows.data(), static_cast<int64_t>(windows.size()), device);
   return shared_;
 }
 
@@ -71,17 +76,16 @@ void Tiles::fill_base(act_t* tile, int64_t layer, int group, const Weights& weig
   }
 }
 
-void Tiles::fill_lora(act_t* tile, int64_t layer, int group, const Lora& lora, bool clear,
-                      Device& device) const {
+void Tiles::list_lora(std::vector<ops::CastWindow>& windows, act_t* tile, int64_t layer, int group,
+                      const Lora& lora) const {
   const GroupShape& shape = groups_[static_cast<size_t>(group)];
   if (shape.rank == 0) return;
-  if (clear) ops::fill_zero_2d(tile + shape.in, shape.ld, shape.out, shape.rank, device);
   for (int p = 0; p < shape.num_parts; ++p) {
     const GroupPart& part = shape.parts[static_cast<size_t>(p)];
-    if (part.rank == 0) continue;
-    act_t* block = tile + part.out_offset * shape.ld + shape.in + part.rank_offset;
-    ops::scale_cast(block, shape.ld, lora.parameters() + lora.b_offset(layer, group, p), part.out,
-                    part.rank, lora.scale(), device);
+    windows.push_back({tile + part.out_offset * shape.ld + shape.in, shape.ld,
+                       lora.parameters() + lora.b_offset(layer, group, p), part.out,
+                       static_cast<int32_t>(shape.rank), static_cast<int32_t>(part.rank_offset),
+                       static_cast<int32_t>(part.rank), lora.scale()});
   }
 }
 

@@ -37,8 +37,9 @@ class Tiles {
  private:
   void fill_base(act_t* tile, int64_t layer, int group, const Weights& weights,
                  Device& device) const;
-  void fill_lora(act_t* tile, int64_t layer, int group, const Lora& lora, bool clear,
-                 Device& device) const;
+  // Appends the windows that make a tile's columns behind W: s·B on the block diagonal.
+  void list_lora(std::vector<ops::CastWindow>& windows, act_t* tile, int64_t layer, int group,
+                 const Lora& lora) const;
 
   const Architecture arch_;
   const std::array<GroupShape, kGroups> groups_;

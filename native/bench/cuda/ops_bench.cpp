@@ -78,20 +78,67 @@ void products(int64_t T) {
                 device());
     });
   }
-  const Block<act_t> x(T * kFfn, 1), u(T * kRank, 2), a(kRank * kFfn, 3);
-  const Block<float> gradient(kRank * kFfn);
-  const double bytes = 2.0 * double(T * kFfn);
-  moves("LoRA U = X Aᵀ, in 14336", bytes, [&] {
-    ops::gemm(u.data, kRank, x.data, kFfn, false, a.data, kFfn, true, T, kRank, kFfn, 1.0f, 0.0f,
-              device());
-  });
-  moves("LoRA dA += dUᵀ X, in 14336", bytes, [&] {
-    ops::gemm_f32(gradient.data, kFfn, u.data, kRank, true, x.data, kFfn, false, kRank, kFfn, T,
-                  1.0f, 1.0f, device());
-  });
-  moves("LoRA dX += dU A, in 14336", 2 * bytes, [&] {
-    ops::gemm(x.data, kFfn, u.data, kRank, false, a.data, kFfn, false, T, kFfn, kRank, 1.0f, 1.0f,
-              device());
+}
+
+// LoRA beside the products of the four groups, and an adapter's copies after a step.
+void lora(int64_t T) {
+  struct Group {
+    const char* name;
+    int64_t in;
+    std::vector<int64_t> outs;
+  };
+  const Block<int32_t> positions(T);
+  const ops::DropoutSite site{1, 2, 3, 0.05f, positions.data, positions.data};
+  for (const Group& g : {Group{"qkv", kHidden, {4096, 1024, 1024}}, Group{"o", kHidden, {kHidden}},
+                         Group{"gate up", kHidden, {kFfn, kFfn}}, Group{"down", kFfn, {kHidden}}}) {
+    const int64_t R = kRank * static_cast<int64_t>(g.outs.size()), ld = g.in + R;
+    int64_t out = 0;
+    std::vector<ops::LoraPart> parts;
+    for (const int64_t rows : g.outs) {
+      parts.push_back({nullptr, rows, out, kRank, kRank * static_cast<int64_t>(parts.size())});
+      out += rows;
+    }
+    const Block<act_t> x(T * ld, 1), dx(T * ld, 2), dy(T * out, 3), a(R * g.in, 4);
+    const Block<float> da(R * g.in), db(kRank * out);
+    for (ops::LoraPart& part : parts) part.db = db.data + kRank * part.out_begin;
+    const double bytes = 2.0 * double(T * g.in);
+    for (const ops::DropoutSite* dropout : {&site, static_cast<const ops::DropoutSite*>(nullptr)}) {
+      const std::string name =
+          std::string(", ") + g.name + (dropout != nullptr ? ", dropout" : "");
+      moves(("LoRA U" + name).c_str(), bytes, [&] {
+        ops::lora_down_forward(x.data + g.in, ld, x.data, ld, a.data, T, g.in, R, dropout,
+                               device());
+      });
+      moves(("LoRA dA, dX" + name).c_str(), 3 * bytes, [&] {
+        ops::lora_input_backward(da.data, dx.data, ld, dx.data + g.in, ld, x.data, ld, a.data, T,
+                                 g.in, R, dropout, device());
+      });
+    }
+    moves((std::string("LoRA dA, ") + g.name + ", dropout").c_str(), bytes, [&] {
+      ops::lora_input_backward(da.data, nullptr, ld, dx.data + g.in, ld, x.data, ld, a.data, T,
+                               g.in, R, &site, device());
+    });
+    moves((std::string("LoRA dB, ") + g.name).c_str(), 2.0 * double(T * out), [&] {
+      ops::lora_b_backward(parts.data(), static_cast<int>(parts.size()), dy.data, out,
+                           x.data + g.in, ld, T, 2.0f, device());
+    });
+  }
+  const int64_t A = kRank * kHidden, B = kRank * kFfn, layers = 32;
+  std::vector<ops::CastWindow> windows;
+  const int64_t each = 4 * A + B;
+  const Block<float> master(layers * 2 * each);
+  const Block<act_t> copy(layers * 2 * each);
+  int64_t at = 0;
+  for (int64_t i = 0; i < 2 * layers; ++i) {
+    for (const int64_t cols : {kHidden, kHidden, kHidden, kHidden, kFfn}) {
+      const int64_t rows = i % 2 == 0 ? kRank : cols, width = i % 2 == 0 ? cols : kRank;
+      windows.push_back({copy.data + at, width, master.data + at, rows,
+                         static_cast<int32_t>(width), 0, static_cast<int32_t>(width), 2.0f});
+      at += rows * width;
+    }
+  }
+  moves("scale_cast_windows, 320", 6.0 * double(at), [&] {
+    ops::scale_cast_windows(windows.data(), static_cast<int64_t>(windows.size()), device());
   });
 }
 
@@ -167,9 +214,8 @@ void loading() {
 
 void layers(int64_t T) {
   const int64_t ld = kHidden + 3 * kRank, ld_ffn = kFfn + kRank;
-  const Block<act_t> x(T * kHidden, 1), y(T * kHidden, 2), out(T * ld, 3), dropped(T * kHidden);
+  const Block<act_t> x(T * kHidden, 1), y(T * kHidden, 2), out(T * ld, 3);
   const Block<float> weight(kHidden), rstd(T);
-  const Block<int32_t> positions(T);
   const double row = 2.0 * double(T * kHidden);
   moves("rmsnorm forward with delta", 4 * row, [&] {
     ops::rmsnorm_forward(out.data, ld, rstd.data, x.data, x.data, y.data, weight.data, T, kHidden,
@@ -179,21 +225,13 @@ void layers(int64_t T) {
     ops::rmsnorm_backward(y.data, out.data, ld, x.data, rstd.data, weight.data, T, kHidden,
                           device());
   });
-  const ops::DropoutSite site{1, 2, 3, 0.05f};
-  moves("dropout forward", 2 * row, [&] {
-    ops::dropout_forward(dropped.data, kHidden, out.data, ld, positions.data, positions.data, T,
-                         kHidden, site, device());
-  });
-  moves("dropout backward", 3 * row, [&] {
-    ops::dropout_backward(out.data, ld, dropped.data, kHidden, positions.data, positions.data, T,
-                          kHidden, site, device());
-  });
   const Block<act_t> gate_up(T * 2 * kFfn, 1), mlp(T * ld_ffn, 2), qkv(T * kQkv, 3);
   const double ffn = 2.0 * double(T * kFfn);
   moves("swiglu forward", 3 * ffn,
         [&] { ops::swiglu_forward(mlp.data, ld_ffn, gate_up.data, T, kFfn, device()); });
   moves("swiglu backward", 5 * ffn,
         [&] { ops::swiglu_backward(gate_up.data, mlp.data, ld_ffn, T, kFfn, device()); });
+  const Block<int32_t> positions(T);
   const Block<float> cos(T * 64), sin(T * 64);
   moves("rope", 2.0 * 2.0 * double(T * 40 * 128), [&] {
     ops::rope(qkv.data, kQkv, positions.data, cos.data, sin.data, T, 32, 8, 128, false, device());
@@ -347,6 +385,7 @@ int main(int argc, char** argv) {
     }
     std::printf("%lld tokens\n", static_cast<long long>(T));
     products(T);
+    lora(T);
     weights();
     loading();
     layers(T);

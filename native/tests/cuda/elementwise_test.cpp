@@ -1,4 +1,4 @@
-// scale_cast, fill_zero_2d, bias, embedding, gather and scatter of rows, accumulate.
+// scale_cast, its windows, bias, embedding, gather and scatter of rows, accumulate.
 #include "cuda_test.h"
 
 namespace {
@@ -29,12 +29,37 @@ CUDA_OP_TEST(scale_cast) {
   }
 }
 
-CUDA_OP_TEST(fill_zero_2d) {
-  for (const Size& s : kSizes) {
-    const Matrix dst(s.rows, s.cols, s.cols + s.gap);
-    ops::fill_zero_2d(dst.data(), dst.ld(), s.rows, s.cols, device());
-    expect(dst.read() == Doubles(size_t(s.rows * s.cols), 0.0),
-           shape("not zero: rows", s.rows, "cols", s.cols));
+// More windows than one launch takes, of many shapes; src's columns somewhere among the window's.
+CUDA_OP_TEST(scale_cast_windows) {
+  std::vector<ops::CastWindow> windows;
+  std::vector<Matrix> results;
+  std::vector<Buffer<float>> sources;
+  std::vector<Doubles> wanted, naive;
+  for (int i = 0; i < 150; ++i) {
+    const int64_t rows = i == 7 ? 5000 : 1 + i % 9;
+    const int64_t src_cols = i % 5 == 4 ? 0 : i % 4 == 0 ? 16 : 1 + i % 21;
+    const int64_t begin = i % 3 * 16 + (i % 7 == 0 ? 1 : 0);
+    const int64_t cols = begin + src_cols + i % 2 * 24 + 1;
+    const Doubles src = normal_f32(std::max<int64_t>(1, rows * src_cols), uint32_t(i));
+    const float scale = i % 2 == 0 ? 1.0f : 0.75f;
+    Doubles want(size_t(rows * cols), 0.0), rounded = want;
+    for (int64_t k = 0; k < rows * src_cols; ++k) {
+      const size_t at = size_t(k / src_cols * cols + begin + k % src_cols);
+      want[at] = double(scale) * src[size_t(k)];
+      rounded[at] = bf16(double(scale) * bf16(src[size_t(k)]));
+    }
+    sources.push_back(f32_buffer(src));
+    results.emplace_back(rows, cols, cols + i % 11);
+    windows.push_back({results.back().data(), results.back().ld(),
+                       src_cols > 0 ? sources.back().data() : nullptr, rows,
+                       static_cast<int32_t>(cols), static_cast<int32_t>(begin),
+                       static_cast<int32_t>(src_cols), scale});
+    wanted.push_back(want);
+    naive.push_back(rounded);
+  }
+  ops::scale_cast_windows(windows.data(), static_cast<int64_t>(windows.size()), device());
+  for (size_t i = 0; i < windows.size(); ++i) {
+    compare(shape("window", i), results[i].read(), wanted[i], naive[i]);
   }
 }
 

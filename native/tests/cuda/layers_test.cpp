@@ -1,4 +1,4 @@
-// RMSNorm, per-head norm, rope, SwiGLU, dropout.
+// RMSNorm, per-head norm, rope, SwiGLU.
 #include "cuda_test.h"
 
 namespace {
@@ -256,70 +256,6 @@ CUDA_OP_TEST(swiglu) {
   check_swiglu(300, 40, 8);
   check_swiglu(9, 14336, 16);
   check_swiglu(2, 2312, 0);  // the last block of a row is not full
-}
-
-// ---- dropout ----------------------------------------------------------------------------------
-
-// The sixteen-bit uniform of an element.
-uint32_t uniform(const ops::DropoutSite& site, uint32_t column, uint32_t position, uint32_t key) {
-  uint32_t c[4] = {column / 8, position, key, site.step};
-  uint32_t k0 = uint32_t(site.seed) ^ (site.site * 0x9E3779B9u), k1 = uint32_t(site.seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c[0], p1 = uint64_t{0xCD9E8D57u} * c[2];
-    const uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ k0, uint32_t(p1),
-                              uint32_t(p0 >> 32) ^ c[3] ^ k1, uint32_t(p0)};
-    std::memcpy(c, next, sizeof c);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  const uint32_t i = column % 8;
-  return c[i / 2] >> (i % 2 * 16) & 0xffffu;
-}
-
-void check_dropout(int64_t T, int64_t C, int64_t gap, float probability) {
-  const std::string name = shape("T", T, "C", C, "p", double(probability));
-  const ops::DropoutSite site{0x9abcdef012345678ull, 7, 13, probability};
-  const Doubles x = normal_bf16(T * C, 1), dx = normal_bf16(T * C, 2);
-  std::vector<int32_t> keys, positions;
-  for (int64_t t = 0; t < T; ++t) {
-    keys.push_back(static_cast<int32_t>(t * 7919 - 3));
-    positions.push_back(static_cast<int32_t>(t % 50));
-  }
-  const double threshold = std::round(double(probability) * 65536.0);
-  const double scale = 1.0 / (1.0 - double(probability));
-  Doubles out(x.size()), naive(x.size()), sum = dx, naive_sum = dx;
-  for (int64_t i = 0; i < T * C; ++i) {
-    const size_t at = size_t(i), t = size_t(i / C);
-    const bool kept = uniform(site, uint32_t(i % C), uint32_t(positions[t]), uint32_t(keys[t])) >=
-                      threshold;
-    out[at] = kept ? x[at] * scale : 0.0;
-    naive[at] = kept ? bf16(x[at] * bf16(scale)) : 0.0;
-    sum[at] += out[at];
-    naive_sum[at] = bf16(dx[at] + naive[at]);
-  }
-  const Matrix in(x, T, C, C + gap);
-  const Buffer<int32_t> key(keys), position(positions);
-  compare(name, twice(name, [&] {
-            const Matrix y(T, C, C);
-            ops::dropout_forward(y.data(), C, in.data(), in.ld(), key.data(), position.data(), T, C,
-                                 site, device());
-            return y.read();
-          }),
-          out, naive);
-  compare(name + " backward", twice(name, [&] {
-            const Matrix y(dx, T, C, C);
-            ops::dropout_backward(y.data(), C, in.data(), in.ld(), key.data(), position.data(), T,
-                                  C, site, device());
-            return y.read();
-          }),
-          sum, naive_sum);
-}
-
-CUDA_OP_TEST(dropout) {
-  check_dropout(1, 1, 0, 0.5f);
-  check_dropout(5, 123, 5, 0.05f);
-  check_dropout(7, 64, 16, 0.05f);
-  check_dropout(60, 4096, 16, 0.1f);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// dropout against the mask ops.h defines, drawn one element at a time by another Philox.
+// dropout against the mask ops.h defines, drawn one element at a time by another Philox. It is seen
+// through the LoRA ops with A the identity: drop(X)·Iᵀ, and dX += drop'(dU·I).
 #include "op_test.h"
 
 namespace {
@@ -39,12 +40,20 @@ OP_TEST(philox_gives_the_published_words) {
          "all ones");
 }
 
+op_test::Numbers identity(int64_t n) {
+  op_test::Numbers a(size_t(n * n), 0.0f);
+  for (int64_t i = 0; i < n; ++i) a[size_t(i * n + i)] = 1.0f;
+  return a;
+}
+
 OP_TEST(dropout_draws_the_stated_mask) {
   const std::vector<int32_t> keys = {-1, 0, 0, 7, 123456}, positions = {0, 0, 1, 336, 2};
   const int64_t T = 5;
   for (const int64_t C : {int64_t{1}, int64_t{8}, int64_t{123}, int64_t{256}, int64_t{300}}) {
+    const op_test::Numbers a = identity(C);
     for (const float p : {0.0f, 0.05f, 0.5f, 0.999f}) {
-      const qlora::ops::DropoutSite site = {0x123456789ABCDEFull, 17, 11, p};
+      const qlora::ops::DropoutSite site = {0x123456789ABCDEFull, 17, 11, p, keys.data(),
+                                            positions.data()};
       const std::string name = "C " + std::to_string(C) + " p " + std::to_string(p);
       const Matrix x = Matrix::of(T, C, C + 3, 1), start = Matrix::of(T, C, C + 2, 2);
       std::vector<double> want, want_sum;
@@ -54,14 +63,24 @@ OP_TEST(dropout_draws_the_stated_mask) {
         want.push_back(keep ? double(x(t, c)) / (1.0 - double(p)) : 0.0);
         want_sum.push_back(want.back() + double(start(t, c)));
       }
+      std::vector<double> want_da(size_t(C * C), 0.0);  // xᵀ · drop(x)
+      for (int64_t t = 0; t < T; ++t) {
+        for (int64_t r = 0; r < C; ++r) {
+          for (int64_t c = 0; c < C; ++c) {
+            want_da[size_t(r * C + c)] += double(x(t, r)) * want[size_t(t * C + c)];
+          }
+        }
+      }
       const auto got = op_test::on_all_thread_counts<double>(name, [&](qlora::Device& device) {
         Matrix out(T, C, C + 1), sum = start;
-        qlora::ops::dropout_forward(out.data(), out.ld, x.data(), x.ld, keys.data(),
-                                    positions.data(), T, C, site, device);
-        qlora::ops::dropout_backward(sum.data(), sum.ld, x.data(), x.ld, keys.data(),
-                                     positions.data(), T, C, site, device);
+        op_test::Numbers da(size_t(C * C), 0.0f);
+        qlora::ops::lora_down_forward(out.data(), out.ld, x.data(), x.ld, a.data(), T, C, C, &site,
+                                      device);
+        qlora::ops::lora_input_backward(da.data(), sum.data(), sum.ld, x.data(), x.ld, x.data(),
+                                        x.ld, a.data(), T, C, C, &site, device);
         EXPECT(out.guards_intact() && sum.guards_intact(), name);
         op_test::expect_close(op_test::doubles(sum), want_sum, 1e-6, name + " backward");
+        op_test::expect_close(op_test::doubles(da), want_da, 1e-6, name + " dA");
         return op_test::doubles(out);
       });
       op_test::expect_close(got, want, 1e-6, name);
@@ -70,14 +89,14 @@ OP_TEST(dropout_draws_the_stated_mask) {
 }
 
 OP_TEST(dropout_drops_its_share) {
-  const int64_t T = 64, C = 1024;
-  const op_test::Numbers ones(size_t(T * C), 1.0f);
+  const int64_t T = 256, C = 256;
+  const op_test::Numbers ones(size_t(T * C), 1.0f), a = identity(C);
   op_test::Numbers out(size_t(T * C));
   std::vector<int32_t> keys(size_t(T), 3), positions;
   for (int32_t t = 0; t < T; ++t) positions.push_back(t);
-  const qlora::ops::DropoutSite site = {42, 1, 0, 0.05f};
-  qlora::ops::dropout_forward(out.data(), C, ones.data(), C, keys.data(), positions.data(), T, C,
-                              site, op_test::device(1));
+  const qlora::ops::DropoutSite site = {42, 1, 0, 0.05f, keys.data(), positions.data()};
+  qlora::ops::lora_down_forward(out.data(), C, ones.data(), C, a.data(), T, C, C, &site,
+                                op_test::device(1));
   double dropped = 0.0;
   for (const float value : out) dropped += value == 0.0f ? 1.0 : 0.0;
   // five standard deviations of a binomial share

@@ -247,7 +247,7 @@ OP_TEST(rows_are_gathered_and_scattered) {
   op_test::expect_close(op_test::doubles(got), want, 1e-6, "scattered");
 }
 
-OP_TEST(windows_are_cast_cleared_and_biased) {
+OP_TEST(windows_are_cast_and_biased) {
   const int64_t rows = 11, cols = 37;
   const Numbers source = op_test::normal(rows * cols, 1), bias = op_test::normal(cols, 2);
   Matrix x(rows, cols, cols + 4);
@@ -257,9 +257,22 @@ OP_TEST(windows_are_cast_cleared_and_biased) {
     const float want = 0.5f * source[size_t(i)] + bias[size_t(i % cols)];
     EXPECT(x(i / cols, i % cols) == want, std::to_string(i));
   }
-  qlora::ops::fill_zero_2d(x.data(), x.ld, rows, cols, op_test::device(2));
-  for (const double value : op_test::doubles(x)) EXPECT(value == 0.0, "cleared");
   EXPECT(x.guards_intact(), "guards");
+  // Two windows in one call: all columns, and some with zeros on both sides.
+  Matrix y(rows, cols, cols + 1), z(rows, cols + 9, cols + 12);
+  const qlora::ops::CastWindow windows[] = {
+      {y.data(), y.ld, source.data(), rows, int32_t(cols), 0, int32_t(cols), 1.0f},
+      {z.data(), z.ld, source.data(), rows, int32_t(cols + 9), 4, int32_t(cols), 2.0f}};
+  qlora::ops::scale_cast_windows(windows, 2, op_test::device(2));
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    EXPECT(y(i / cols, i % cols) == source[size_t(i)], std::to_string(i));
+  }
+  for (int64_t i = 0; i < rows * (cols + 9); ++i) {
+    const int64_t row = i / (cols + 9), col = i % (cols + 9), from = col - 4;
+    const float want = from >= 0 && from < cols ? 2.0f * source[size_t(row * cols + from)] : 0.0f;
+    EXPECT(z(row, col) == want, std::to_string(i));
+  }
+  EXPECT(y.guards_intact() && z.guards_intact(), "guards of the windows");
 }
 
 }  // namespace

@@ -1,0 +1,65 @@
+// What the LoRA kernels share. They read a long matrix of activations once, in pieces a warp at a
+// time: 16 tokens by 32 columns, of which lane 4g + t owns columns 8t … 8t + 7 of tokens g and g +
+// 8, one 16-byte access and one call of Philox each. mma.m16n8k16 wants pairs of columns 2t, 2t + 1
+// of four 8-column tiles; which columns those are is ours to say, so pair j of a lane's eight
+// columns plays the part of tile j's: nothing is moved between lanes.
+//
+// A lane copies what it owns to shared memory asynchronously, kStages pieces ahead, and reads it
+// back itself.
+#pragma once
+
+#include <algorithm>
+
+#include "common.cuh"
+#include "dropout_mask.cuh"
+#include "mma.cuh"
+
+namespace qlora {
+namespace cuda {
+
+constexpr int64_t kMostRanks = 64;  // of one pass; more ranks take more passes
+
+// Columns [c, c + 8) of a row of n to shared memory, zeros behind the row's end. kept: false for
+// rows that are not there. aligned: rows begin on 16 bytes.
+__device__ inline void stage8(uint4* shared, const act_t* row, int64_t c, int64_t n, bool kept,
+                              bool aligned) {
+  if (aligned && c + 8 <= n) {
+    copy16_async(shared, row + c, kept);
+  } else {
+    *shared = kept && c < n ? pack8(load_first8(row + c, n - c)) : make_uint4(0, 0, 0, 0);
+  }
+}
+
+__device__ inline uint32_t word_of(const uint4& x, int i) {
+  return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w;
+}
+
+// Into how many parts to cut `steps` steps of work, tiles times, so that blocks fill the slots of
+// the GPU evenly; a part costs `overhead` steps of its own.
+inline int64_t choose_parts(int64_t tiles, int64_t steps, int64_t slots, int64_t overhead) {
+  int64_t best = 1, best_cost = INT64_MAX;
+  for (int64_t parts = 1; parts <= std::min<int64_t>(steps, 64); ++parts) {
+    const int64_t cost = ceil_div(tiles * parts, slots) * (ceil_div(steps, parts) + overhead);
+    if (cost < best_cost) {
+      best = parts;
+      best_cost = cost;
+    }
+  }
+  return best;
+}
+
+// Room for partial sums: cuBLASLt's workspace, which no product needs while one of these ops runs.
+inline float* partial_sums(int64_t count, CudaDevice& device) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  return static_cast<float*>(bytes <= CudaDevice::kBlasWorkspaceBytes ? device.blas_workspace()
+                                                                      : device.scratch(bytes));
+}
+
+// Blocks that run at a time: `most` a multiprocessor, or as many as it has shared memory for.
+inline int64_t resident_blocks(int64_t most, size_t shared_bytes, const CudaDevice& device) {
+  const int64_t fit = device.max_shared_bytes() / static_cast<int64_t>(shared_bytes);
+  return int64_t{device.sm_count()} * std::max<int64_t>(1, std::min(most, fit));
+}
+
+}  // namespace cuda
+}  // namespace qlora

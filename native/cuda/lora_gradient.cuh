@@ -1,0 +1,326 @@
+// Gradients of the LoRA matrices: sums over all tokens of narrow left times long right rows,
+//   dA [R, in] = dUᵀ · drop(X)      dB_p [out_p, r_p] = (U_pᵀ · dY_p)ᵀ
+// and, while X passes by, dX += drop'(dU · A).
+//
+// A block takes 256 columns and a stretch of tokens; each of its warps 32 columns, 16 tokens at a
+// time. The left rows, which all warps read, go through shared memory; their fragments are dU's
+// and, transposed by ldmatrix, dUᵀ's. The right rows' fragments are pairs along a row where the
+// product over tokens wants pairs along a column: movmatrix turns them in registers. A's fragments
+// stay in registers. Sums over a block's tokens are written as partial sums, which a second kernel
+// adds in order: same inputs, same bits.
+//
+// 2 bytes an element of right read, with dX 4 more read and written: bound by memory.
+#pragma once
+
+#include "lora.cuh"
+
+namespace qlora {
+namespace cuda {
+
+constexpr int kStrip = 256;  // columns of a block
+constexpr int kGradientWarps = kStrip / 32;
+constexpr int kGradientBlock = kGradientWarps * kWarp;
+constexpr int kGradientStages = 4;
+constexpr int kMostParts = 3;  // linears of a group
+
+// Columns of the right rows with their own ranks and their own result.
+struct GradientPart {
+  int64_t column, columns;  // of the right rows
+  int64_t rank, ranks;      // of the left rows; ranks ≤ kMostRanks
+  int64_t strip;            // the first of its strips
+  float* out;               // += scale · sum of (rank, column)
+  int64_t rank_stride, column_stride;
+};
+
+struct Gradient {
+  GradientPart parts[kMostParts];
+  int num_parts;
+  const act_t* left;  // [T, …]
+  int64_t ld_left;
+  const act_t* right;  // [T, …]
+  int64_t ld_right;
+  act_t* dx;  // [T, columns], and a: with kInput
+  int64_t lddx;
+  const act_t* a;  // [ranks, columns]
+  float* partial;  // [stretches, ranks of a tile, strips · kStrip]
+  int64_t T, part_tokens, strips;
+  float scale;
+  bool aligned_left, aligned_right;  // rows begin on 16 bytes (dx counts as right)
+  DropoutMask mask;
+};
+
+__device__ inline const GradientPart& part_of(const Gradient& x, int64_t strip) {
+  int p = 0;
+  while (p + 1 < x.num_parts && strip >= x.parts[p + 1].strip) ++p;
+  return x.parts[p];
+}
+
+// Left and right rows of some tokens; with dX fewer of them, as there are two matrices to stage.
+template <int kTiles, bool kInput>
+struct GradientStage {
+  static constexpr int kTokens = kInput ? 16 : 32;
+  static constexpr int kLeftLd = 16 * kTiles + 8;  // odd in units of 16 bytes: no bank conflicts
+  uint4 right[kTokens / 8][kGradientBlock];
+  uint4 dx[kInput ? kTokens / 8 : 1][kInput ? kGradientBlock : 1];
+  act_t left[kTokens * kLeftLd];
+  int32_t keys[kTokens], positions[kTokens];
+};
+
+__device__ inline uint32_t turned(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+// Tokens [first, first + kTokens) that are below end.
+template <int kTiles, bool kInput>
+__device__ inline void load_stage(GradientStage<kTiles, kInput>& stage, const Gradient& x,
+                                  const GradientPart& part, int64_t first, int64_t end,
+                                  int64_t column) {
+  using Stage = GradientStage<kTiles, kInput>;
+  constexpr int kTokens = Stage::kTokens;
+  const int row = threadIdx.x % kWarp / 4;
+#pragma unroll
+  for (int i = 0; i < kTokens / 8; ++i) {
+    const int64_t t = first + row + 8 * i;
+    const bool kept = t < end;
+    const int64_t from = kept ? t : first;
+    stage8(&stage.right[i][threadIdx.x], x.right + from * x.ld_right + part.column, column,
+           part.columns, kept, x.aligned_right);
+    if (kInput) {
+      stage8(&stage.dx[i][threadIdx.x], x.dx + from * x.lddx, column, part.columns, kept,
+             x.aligned_right);
+    }
+  }
+  constexpr int kChunks = 2 * kTiles;
+  for (int i = threadIdx.x; i < kTokens * kChunks; i += kGradientBlock) {
+    const int token = i / kChunks, chunk = i % kChunks;
+    const bool kept = first + token < end;
+    stage8(reinterpret_cast<uint4*>(stage.left + token * Stage::kLeftLd + 8 * chunk),
+           x.left + (kept ? first + token : first) * x.ld_left + part.rank, 8 * chunk, part.ranks,
+           kept, x.aligned_left);
+  }
+  if (x.mask.active && threadIdx.x < kTokens) {
+    const bool kept = first + threadIdx.x < end;
+    const int64_t t = kept ? first + threadIdx.x : first;
+    copy4_async(&stage.keys[threadIdx.x], x.mask.keys + t, kept);
+    copy4_async(&stage.positions[threadIdx.x], x.mask.positions + t, kept);
+  }
+}
+
+// A's fragments for dU · A: pair j of a lane's columns is tile j's (see lora.cuh).
+template <int kTiles>
+__device__ inline void load_a(uint32_t (*a)[4][2], const Gradient& x, const GradientPart& part,
+                              int64_t warp_column) {
+  const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
+#pragma unroll
+  for (int r = 0; r < kTiles; ++r) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int64_t column = warp_column + g / 2 * 8 + 2 * j + g % 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int rank = 16 * r + 8 * half + 2 * t;
+        float pair[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const bool inside = column < part.columns && rank + i < part.ranks;
+          pair[i] = inside ? to_float(x.a[(rank + i) * part.columns + column]) : 0.0f;
+        }
+        a[r][j][half] = pack_bf16(pair[0], pair[1]);
+      }
+    }
+  }
+}
+
+// Blocks a multiprocessor has registers for.
+constexpr int gradient_blocks(int tiles, bool input) { return input && tiles > 3 ? 1 : 2; }
+
+// kTiles: tiles of 16 ranks.
+template <int kTiles, bool kInput>
+__global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput))
+    gradient_kernel(const __grid_constant__ Gradient x) {
+  extern __shared__ __align__(128) uint8_t raw[];
+  using Stage = GradientStage<kTiles, kInput>;
+  constexpr int kTokens = Stage::kTokens;
+  Stage* const stages = reinterpret_cast<Stage*>(raw);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const GradientPart& part = part_of(x, blockIdx.x);
+  const int64_t warp_column = (blockIdx.x - part.strip) * kStrip + warp * 32;
+  const int64_t column = warp_column + lane % 4 * 8;  // first of this lane's
+  const int64_t begin = blockIdx.y * x.part_tokens;
+  const int64_t end = begin + x.part_tokens < x.T ? begin + x.part_tokens : x.T;
+  const int steps = static_cast<int>((end - begin + kTokens - 1) / kTokens);
+
+#pragma unroll
+  for (int s = 0; s < kGradientStages - 1; ++s) {
+    if (s < steps) load_stage(stages[s], x, part, begin + s * kTokens, end, column);
+    copies_commit();
+  }
+  uint32_t a[kInput ? kTiles : 1][4][2];
+  if (kInput) load_a<kTiles>(a, x, part, warp_column);
+  const MaskColumns columns = mask_columns(x.mask, column);
+
+  float sums[kTiles][4][4] = {};
+  for (int step = 0; step < steps; ++step) {
+    copies_wait<kGradientStages - 2>();
+    __syncthreads();
+    const int ahead = step + kGradientStages - 1;
+    if (ahead < steps) {
+      load_stage(stages[ahead % kGradientStages], x, part, begin + int64_t{ahead} * kTokens, end,
+                 column);
+    }
+    copies_commit();
+    const Stage& stage = stages[step % kGradientStages];
+    const int64_t first = begin + int64_t{step} * kTokens + lane / 4;  // this lane's first token
+#pragma unroll
+    for (int h = 0; h < kTokens / 16; ++h) {
+      const act_t* const left = stage.left + 16 * h * Stage::kLeftLd;
+      uint4 right[2];
+      PhiloxWords words[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int token = 16 * h + 8 * i + lane / 4;
+        MaskRow row = {};
+        if (x.mask.active) row = mask_row(x.mask, stage.keys[token], stage.positions[token]);
+        words[i] = mask_words(x.mask, row, columns);
+        right[i] = masked8(stage.right[2 * h + i][threadIdx.x], words[i], x.mask.limit);
+      }
+      uint32_t b[4][2];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        b[j][0] = turned(word_of(right[0], j));
+        b[j][1] = turned(word_of(right[1], j));
+      }
+#pragma unroll
+      for (int r = 0; r < kTiles; ++r) {
+        uint32_t left_t[4];
+        load_matrices_transposed(
+            left_t, left + (lane / 16 * 8 + lane % 8) * Stage::kLeftLd + 16 * r + lane / 8 % 2 * 8);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) mma(sums[r][j], left_t, b[j][0], b[j][1]);
+      }
+      if (!kInput) continue;
+      float p[4][4] = {};
+#pragma unroll
+      for (int r = 0; r < kTiles; ++r) {
+        uint32_t rows[4];
+        load_matrices(rows, left + lane % 16 * Stage::kLeftLd + 16 * r + lane / 16 * 8);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) mma(p[j], rows, a[r][j][0], a[r][j][1]);
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        Float8 dx = unpack8(stage.dx[2 * h + i][threadIdx.x]);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const uint32_t word = words[i].word[j];
+          if (!drops_lower(word, x.mask.limit)) dx.v[2 * j] += x.mask.scale * p[j][2 * i];
+          if (!drops_upper(word, x.mask.limit)) dx.v[2 * j + 1] += x.mask.scale * p[j][2 * i + 1];
+        }
+        const int64_t t = first + 16 * h + 8 * i;
+        if (t >= end || column >= part.columns) continue;
+        act_t* const to = x.dx + t * x.lddx + column;
+        if (x.aligned_right && column + 8 <= part.columns) {
+          store8(to, dx);
+        } else {
+          store_first8(to, dx, part.columns - column);
+        }
+      }
+    }
+  }
+
+  const int64_t width = x.strips * kStrip;
+  float* const to = x.partial + (blockIdx.y * 16 * kTiles + lane / 4) * width +
+                    int64_t{blockIdx.x} * kStrip + warp * 32 + lane % 4 * 8;
+#pragma unroll
+  for (int r = 0; r < kTiles; ++r) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float4* const row = reinterpret_cast<float4*>(to + (16 * r + 8 * half) * width);
+      const int i = 2 * half;
+      row[0] = make_float4(sums[r][0][i], sums[r][0][i + 1], sums[r][1][i], sums[r][1][i + 1]);
+      row[1] = make_float4(sums[r][2][i], sums[r][2][i + 1], sums[r][3][i], sums[r][3][i + 1]);
+    }
+  }
+}
+
+// out += scale · the stretches' sums, in order. A thread has one column and four ranks.
+template <int kTiles>
+__global__ void __launch_bounds__(kStrip)
+    add_stretches_kernel(const __grid_constant__ Gradient x, int stretches) {
+  const GradientPart& part = part_of(x, blockIdx.x);
+  const int64_t column = (blockIdx.x - part.strip) * kStrip + threadIdx.x;
+  const int64_t width = x.strips * kStrip, stretch = 16 * kTiles * width;
+  const int first = blockIdx.y * 4;  // rank
+  if (column >= part.columns || first >= part.ranks) return;
+  const float* from = x.partial + first * width + int64_t{blockIdx.x} * kStrip + threadIdx.x;
+  float sums[4] = {};
+  for (int i = 0; i < stretches; ++i, from += stretch) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) sums[r] += from[r * width];
+  }
+  float* const out = part.out + first * part.rank_stride + column * part.column_stride;
+  if (part.rank_stride == 1 && part.column_stride % 4 == 0 &&
+      reinterpret_cast<uintptr_t>(part.out) % 16 == 0) {
+    float4 old = *reinterpret_cast<const float4*>(out);
+    old.x += x.scale * sums[0];
+    old.y += x.scale * sums[1];
+    old.z += x.scale * sums[2];
+    old.w += x.scale * sums[3];
+    *reinterpret_cast<float4*>(out) = old;
+    return;
+  }
+#pragma unroll
+  for (int r = 0; r < 4; ++r) {
+    if (first + r < part.ranks) out[r * part.rank_stride] += x.scale * sums[r];
+  }
+}
+
+template <int kTiles, bool kInput>
+void launch_gradient(Gradient x, CudaDevice& device, const char* op) {
+  using Stage = GradientStage<kTiles, kInput>;
+  constexpr size_t kShared = kGradientStages * sizeof(Stage);
+  constexpr int64_t kOverhead = 8;  // steps a block's beginning and end take
+  check(cudaFuncSetAttribute(gradient_kernel<kTiles, kInput>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, int{kShared}),
+        op);
+  const int64_t steps = ceil_div(x.T, Stage::kTokens);
+  const int64_t slots = resident_blocks(gradient_blocks(kTiles, kInput), kShared, device);
+  int64_t stretches = choose_parts(x.strips, steps, slots, kOverhead);
+  x.part_tokens = ceil_div(steps, stretches) * Stage::kTokens;
+  stretches = ceil_div(x.T, x.part_tokens);
+  x.partial = partial_sums(stretches * 16 * kTiles * x.strips * kStrip, device);
+  const dim3 grid(static_cast<unsigned>(x.strips), static_cast<unsigned>(stretches));
+  gradient_kernel<kTiles, kInput><<<grid, kGradientBlock, kShared, device.stream()>>>(x);
+  check_launch(op);
+  add_stretches_kernel<kTiles>
+      <<<dim3(static_cast<unsigned>(x.strips), 4 * kTiles), kStrip, 0, device.stream()>>>(
+          x, static_cast<int>(stretches));
+  check_launch(op);
+}
+
+// Fills in strips; ranks of the parts ≤ kMostRanks.
+template <bool kInput>
+void add_gradient(Gradient x, CudaDevice& device, const char* op) {
+  int64_t ranks = 0;
+  x.strips = 0;
+  for (int p = 0; p < x.num_parts; ++p) {
+    x.parts[p].strip = x.strips;
+    x.strips += ceil_div(x.parts[p].columns, kStrip);
+    ranks = std::max(ranks, x.parts[p].ranks);
+  }
+  switch (ceil_div(ranks, 16)) {
+    case 1:
+      return launch_gradient<1, kInput>(x, device, op);
+    case 2:
+      return launch_gradient<2, kInput>(x, device, op);
+    case 3:
+      return launch_gradient<3, kInput>(x, device, op);
+    default:
+      return launch_gradient<4, kInput>(x, device, op);
+  }
+}
+
+}  // namespace cuda
+}  // namespace qlora
