@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 namespace fixture {
@@ -186,7 +187,7 @@ Trainer make_trainer(qlora_model* model, const TrainOptions& options) {
   qlora_train_config config;
   qlora_train_config_default(&config);
   config.max_tokens = options.max_tokens;
-  config.max_sequences = 16;
+  config.max_sequences = options.max_sequences;
   config.max_targets = options.max_tokens;
   config.recompute = options.recompute;
   config.max_grad_norm = options.max_grad_norm;
@@ -215,13 +216,19 @@ qlora_step_result step(qlora_trainer* trainer, double learning_rate) {
   return result;
 }
 
+std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name,
+                                 const golden::Case& c) {
+  std::vector<float> values(static_cast<size_t>(c.tensor("lora." + name).count()));
+  check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(),
+                                    static_cast<int64_t>(values.size())),
+        qlora_trainer_error(trainer));
+  return values;
+}
+
 std::vector<float> read_gradients(qlora_trainer* trainer, const golden::Case& c) {
   std::vector<float> all;
   for (const std::string& name : c.names("lora.")) {
-    std::vector<float> values(static_cast<size_t>(c.tensor("lora." + name).count()));
-    check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(),
-                                      static_cast<int64_t>(values.size())),
-          qlora_trainer_error(trainer));
+    const std::vector<float> values = read_gradient(trainer, name, c);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;
@@ -251,6 +258,28 @@ std::vector<float> evaluate(qlora_model* model, const Samples& samples, bool sha
 
 double difference(const std::vector<float>& got, const std::vector<float>& want) {
   return op_test::error_of(op_test::doubles(got), op_test::doubles(want), 1e-6);
+}
+
+double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size()) return std::numeric_limits<double>::infinity();
+  double error = 0;
+  double size = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double a = static_cast<double>(got[i]);
+    const double b = static_cast<double>(want[i]);
+    if (!std::isfinite(a)) return std::numeric_limits<double>::infinity();
+    error += (a - b) * (a - b);
+    size += b * b;
+  }
+  return error == 0 ? 0 : std::sqrt(error / size);
+}
+
+void expect_equal(const std::vector<float>& a, const std::vector<float>& b, double tolerance,
+                  double naive_error, const std::string& what) {
+  const double error = kBf16 ? relative_error(a, b) : difference(a, b);
+  const double allowed = kBf16 ? naive_error : tolerance;
+  EXPECT(error <= allowed, what + ": " + std::to_string(error * 1e6) + "e-6, allowed " +
+                               std::to_string(allowed * 1e6) + "e-6");
 }
 
 }  // namespace fixture
