@@ -87,6 +87,18 @@ Model make_model(const golden::Case& c, const ModelOptions& options) {
   return model;
 }
 
+Model make_random_model(const qlora_model_config& config, const qlora_lora_config& lora,
+                        double std) {
+  qlora_model* raw = nullptr;
+  char error[512] = "";
+  check(qlora_model_create(&config, &raw, error, sizeof error), error);
+  Model model(raw);
+  check(qlora_model_load_random(raw, 11, std), qlora_model_error(raw));
+  check(qlora_model_finalize(raw), qlora_model_error(raw));
+  check(qlora_model_attach_lora(raw, &lora), qlora_model_error(raw));
+  return model;
+}
+
 double Samples::weight_sum() const {
   double sum = 0;
   for (const Target& target : targets) sum += static_cast<double>(target.weight);
@@ -187,7 +199,7 @@ Trainer make_trainer(qlora_model* model, const TrainOptions& options) {
   qlora_train_config config;
   qlora_train_config_default(&config);
   config.max_tokens = options.max_tokens;
-  config.max_sequences = options.max_sequences;
+  config.max_sequences = 16;
   config.max_targets = options.max_tokens;
   config.recompute = options.recompute;
   config.max_grad_norm = options.max_grad_norm;
@@ -216,11 +228,9 @@ qlora_step_result step(qlora_trainer* trainer, double learning_rate) {
   return result;
 }
 
-std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name,
-                                 const golden::Case& c) {
-  std::vector<float> values(static_cast<size_t>(c.tensor("lora." + name).count()));
-  check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(),
-                                    static_cast<int64_t>(values.size())),
+std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name, int64_t count) {
+  std::vector<float> values(static_cast<size_t>(count));
+  check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(), count),
         qlora_trainer_error(trainer));
   return values;
 }
@@ -228,7 +238,8 @@ std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name
 std::vector<float> read_gradients(qlora_trainer* trainer, const golden::Case& c) {
   std::vector<float> all;
   for (const std::string& name : c.names("lora.")) {
-    const std::vector<float> values = read_gradient(trainer, name, c);
+    const int64_t count = c.tensor("lora." + name).count();
+    const std::vector<float> values = read_gradient(trainer, name, count);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;

@@ -126,8 +126,8 @@ double log_softmax(const std::vector<float>& logits, int32_t id) {
   return static_cast<double>(logits[static_cast<size_t>(id)]) - std::log(sum);
 }
 
-// How far two computations of one log-probability may be apart: in bf16, two times (two values) twice
-// naive bf16's error of a logit.
+// How far two computations of one log-probability may be apart: in bf16, two times (two values)
+// twice naive bf16's error of a logit.
 double logprob_tolerance(const golden::Case& c, const std::vector<float>& logits) {
   if (!fixture::kBf16) return 2e-5;
   double square = 0;
@@ -135,8 +135,8 @@ double logprob_tolerance(const golden::Case& c, const std::vector<float>& logits
   return 4 * c.naive_error("logits") * std::sqrt(square / static_cast<double>(logits.size()));
 }
 
-// Two greedy answers to the same tokens. In bf16 they may part where the two best logits are as near
-// to each other as rounding; what follows then has nothing to compare.
+// Two greedy answers to the same tokens. In bf16 they may part where the two best logits are as
+// near to each other as rounding; what follows then has nothing to compare.
 void expect_same_greedy(const golden::Case& c, qlora_model* model, std::vector<int32_t> tokens,
                         const Answer& a, const Answer& b) {
   EXPECT(a.tokens.size() == b.tokens.size() && !a.tokens.empty(), c.name);
@@ -144,8 +144,8 @@ void expect_same_greedy(const golden::Case& c, qlora_model* model, std::vector<i
     const std::vector<float> logits = last_logits(model, tokens, 80);
     const double tolerance = logprob_tolerance(c, logits);
     if (a.tokens[i] != b.tokens[i]) {
-      const float gap = logits[static_cast<size_t>(a.tokens[i])] -
-                        logits[static_cast<size_t>(b.tokens[i])];
+      const float gap =
+          logits[static_cast<size_t>(a.tokens[i])] - logits[static_cast<size_t>(b.tokens[i])];
       EXPECT(fixture::kBf16 && std::abs(static_cast<double>(gap)) <= tolerance,
              c.name + " token " + std::to_string(i));
       return;

@@ -15,9 +15,9 @@ struct Tensor {
 
   int64_t count() const;
   int qlora_dtype() const;
-  std::vector<float> floats() const;      // F32, F16
+  std::vector<float> floats() const;          // F32, F16
   std::vector<float> slice(int64_t i) const;  // [i] of the first dimension, as floats
-  std::vector<int32_t> integers() const;  // I32
+  std::vector<int32_t> integers() const;      // I32
 };
 
 // Tensors by name; throws std::runtime_error naming the file.
