@@ -50,6 +50,8 @@ export function libraryFileName(backend: "cpu" | "cuda", os: string = Deno.build
 }
 
 const loaded = new Map<string, Library>();
+/** What `auto` took, by folder: a GPU that cannot be used is not tried again at every call. */
+const chosen = new Map<string, Library>();
 
 /**
  * Loads the engine, once per process and build.
@@ -59,13 +61,23 @@ const loaded = new Map<string, Library>();
  */
 export function loadLibrary(backend: Backend = "auto"): Library {
   if (backend !== "auto") return loadBuild(backend, `${backend} was asked for`);
+  const folder = libraryFolder().href;
+  const known = chosen.get(folder);
+  if (known !== undefined) return known;
+  const library = choose();
+  chosen.set(folder, library);
+  return library;
+}
+
+/** CUDA where it can be used, else the CPU with the reason. */
+function choose(): Library {
   const cuda = new URL(libraryFileName("cuda"), libraryFolder());
   if (!fileExists(cuda)) return loadBuild("cpu", "no CUDA build is here");
   try {
     return loadBuild("cuda", "a CUDA build and a usable GPU are here");
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    return loadBuild("cpu", `the CUDA build cannot be used (${why})`);
+    return loadBuild("cpu", `the CUDA build cannot be used: ${why}`);
   }
 }
 
@@ -88,7 +100,7 @@ function loadBuild(backend: "cpu" | "cuda", reason: string): Library {
         "Build it with: deno task build",
     );
   }
-  const { symbols } = openLibrary(url);
+  const { symbols } = openLibrary(url, backend);
   checkAbi(symbols, url);
   const library: Library = {
     symbols,
@@ -100,17 +112,33 @@ function loadBuild(backend: "cpu" | "cuda", reason: string): Library {
   return library;
 }
 
-function openLibrary(url: URL): Deno.DynamicLibrary<typeof SYMBOLS> {
+function openLibrary(
+  url: URL,
+  backend: "cpu" | "cuda",
+): Deno.DynamicLibrary<typeof SYMBOLS> {
   try {
     return Deno.dlopen(url, SYMBOLS);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new EngineError(
       "device",
-      `The native library at ${url.pathname} does not load: ${why}. ` +
-        "Rebuild it for this machine with: deno task build --force",
+      `The native library at ${url.pathname} does not load: ${why}. ${loadRemedy(backend, why)}`,
     );
   }
+}
+
+/** What to do about a library that does not load. */
+export function loadRemedy(
+  backend: "cpu" | "cuda",
+  why: string,
+  os: string = Deno.build.os,
+): string {
+  const rebuild = "Rebuild it for this machine with: deno task build --force";
+  // Windows names the library that was opened, not the one that is missing.
+  if (backend === "cpu" || !(/cublas/i.test(why) || os === "windows")) return rebuild;
+  const variable = os === "windows" ? "PATH" : "LD_LIBRARY_PATH";
+  return "It needs cuBLASLt of the CUDA toolkit it was built with: install the toolkit's cuBLAS, " +
+    `or put the folder that holds it on ${variable}. ${rebuild}`;
 }
 
 function checkAbi(symbols: Library["symbols"], url: URL): void {

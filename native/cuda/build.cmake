@@ -54,6 +54,9 @@ if(NOT QLORA_CUBLASLT_INCLUDE OR NOT QLORA_CUBLASLT_LIBRARY)
 endif()
 
 include(cuda/sources.cmake)
+string(REPLACE ";" ", " QLORA_ARCHITECTURE_TEXT "${QLORA_CUDA_ARCHITECTURES}")
+set_source_files_properties(cuda/device.cpp PROPERTIES
+  COMPILE_DEFINITIONS "QLORA_ARCHITECTURES=\"${QLORA_ARCHITECTURE_TEXT}\"")
 add_library(qlora_cuda_objects OBJECT ${QLORA_GRAPH_SOURCES} ${QLORA_CUDA_SOURCES})
 target_include_directories(qlora_cuda_objects PUBLIC include src cuda)
 target_include_directories(qlora_cuda_objects SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS}

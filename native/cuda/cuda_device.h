@@ -15,10 +15,14 @@
 namespace qlora {
 namespace cuda {
 
-// Throws Error unless status is success: out_of_memory for allocations, device otherwise.
+// Throws Error unless status is success: out_of_memory for allocations, device otherwise. After an
+// error that costs the process its GPU (an illegal access, say) every later check of an entry fails.
 void check(cudaError_t status, const char* what);
 // After a kernel launch: reports a bad launch shape at once; errors inside come with synchronize.
 inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+// Whether the current GPU finds code in this library: machine code, or PTX its driver can compile.
+cudaError_t probe_code();  // probe.cu
 
 struct GemmPlans;  // gemm.cpp: cuBLASLt's choice for each shape seen
 

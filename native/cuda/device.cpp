@@ -1,5 +1,6 @@
 // CUDA's Device: create, memory, copies, description.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <sstream>
 #include <string>
@@ -11,6 +12,9 @@
 
 #ifndef QLORA_VERSION
 #define QLORA_VERSION "1.0.0"
+#endif
+#ifndef QLORA_ARCHITECTURES
+#define QLORA_ARCHITECTURES "unknown architectures"
 #endif
 
 namespace qlora {
@@ -72,8 +76,61 @@ std::string name_of(int ordinal) {
   return properties.name;
 }
 
+// After one of these CUDA answers every later call of the process with an error.
+bool loses_the_gpu(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorHardwareStackError:
+    case cudaErrorAssert:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorExternalDevice:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::atomic<cudaError_t> lost{cudaSuccess};  // how the GPU was lost, for the rest of the process
+
+[[noreturn]] void throw_lost(const std::string& what) {
+  const cudaError_t status = lost.load();
+  throw Error(QLORA_ERROR_DEVICE, what + ": the GPU is lost to this process since an error on it, " +
+                                      cudaGetErrorString(status) + " (" +
+                                      cudaGetErrorName(status) +
+                                      "); restart the process (in a notebook: restart the kernel) "
+                                      "and go on from the last checkpoint");
+}
+
+void check_not_lost(const char* what) {
+  if (lost.load() != cudaSuccess) throw_lost(what);
+}
+
+// Throws unless the current GPU, `ordinal`, finds code in this library.
+void check_has_code(int ordinal) {
+  const cudaError_t status = probe_code();
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  const int capability = capability_of(ordinal);
+  throw Error(QLORA_ERROR_UNSUPPORTED,
+              "this library was compiled for " QLORA_ARCHITECTURES " and has no code that " +
+                  name_of(ordinal) + ", compute capability " + std::to_string(capability / 10) +
+                  "." + std::to_string(capability % 10) + ", can run (" +
+                  cudaGetErrorName(status) +
+                  "); build it on this machine: deno task build --force");
+}
+
 // Throws unless this GPU can run the library.
 void check_usable(int ordinal) {
+  check_not_lost("looking for GPUs");
   const int count = count_devices();
   if (ordinal < 0 || ordinal >= count) {
     throw Error(QLORA_ERROR_INVALID_ARGUMENT, "device: expected 0 to " + std::to_string(count - 1) +
@@ -119,6 +176,8 @@ void* allocate_bytes(size_t bytes) {
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // a passing error is not reported twice
+  if (loses_the_gpu(status)) lost.store(status);
+  check_not_lost(what);
   if (status == cudaErrorMemoryAllocation) {
     throw Error(QLORA_ERROR_OUT_OF_MEMORY,
                 std::string(what) + ": out of memory; use smaller sizes or close other programs");
@@ -130,6 +189,7 @@ void check(cudaError_t status, const char* what) {
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), gemm_plans_(new GemmPlans) {
   check_usable(ordinal);
   make_current();
+  check_has_code(ordinal);
   sm_count_ = attribute(cudaDevAttrMultiProcessorCount, ordinal);
   max_shared_bytes_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
   compute_capability_ = capability_of(ordinal);
@@ -242,7 +302,10 @@ void CudaDevice::fill_zero(void* dst, size_t bytes) {
 
 void CudaDevice::synchronize() { check(cudaStreamSynchronize(stream_), "work on the GPU"); }
 
-void CudaDevice::make_current() { check(cudaSetDevice(ordinal_), "selecting the GPU"); }
+void CudaDevice::make_current() {
+  check_not_lost("selecting the GPU");
+  check(cudaSetDevice(ordinal_), "selecting the GPU");
+}
 
 DeviceMemory CudaDevice::memory() const { return device_memory(); }
 
@@ -271,6 +334,7 @@ std::string Device::describe() {
   const int ordinal = 0;
   cuda::check_usable(ordinal);
   cuda::check(cudaSetDevice(ordinal), "selecting the GPU");
+  cuda::check_has_code(ordinal);
   const DeviceMemory memory = cuda::device_memory();
   const int capability = cuda::capability_of(ordinal);
   std::ostringstream json;
@@ -278,7 +342,7 @@ std::string Device::describe() {
        << cuda::json_escape(cuda::name_of(ordinal)) << "\",\"compute_capability\":\""
        << capability / 10 << "." << capability % 10 << "\",\"multiprocessors\":"
        << cuda::attribute(cudaDevAttrMultiProcessorCount, ordinal)
-       << ",\"gpus\":" << cuda::count_devices() << ",\"driver_cuda_version\":\""
+       << ",\"architectures\":\"" QLORA_ARCHITECTURES "\",\"gpus\":" << cuda::count_devices() << ",\"driver_cuda_version\":\""
        << cuda::version_text(cuda::driver_version()) << "\",\"runtime_cuda_version\":\""
        << cuda::version_text(cuda::runtime_version())
        << "\",\"cublaslt_version\":" << cublasLtGetVersion()

@@ -159,11 +159,13 @@ void product(const Product& x, CudaDevice& device) {
     if (plans.size() >= kMostPlans) plans.clear();
     plan = plans.emplace(key, search(x, description, first, second, result, device)).first;
   }
-  check_blas(cublasLtMatmul(device.blas(), description.get(), &x.alpha, x.b.data, first.get(),
-                            x.a.data, second.get(), &x.beta, x.c, result.get(), x.c, result.get(),
-                            &plan->second.algorithm, device.blas_workspace(),
-                            plan->second.workspace_bytes, device.stream()),
-             "the product");
+  const cublasStatus_t status =
+      cublasLtMatmul(device.blas(), description.get(), &x.alpha, x.b.data, first.get(), x.a.data,
+                     second.get(), &x.beta, x.c, result.get(), x.c, result.get(),
+                     &plan->second.algorithm, device.blas_workspace(),
+                     plan->second.workspace_bytes, device.stream());
+  if (status != CUBLAS_STATUS_SUCCESS) device.synchronize();  // an earlier kernel's error says more
+  check_blas(status, "the product");
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // What must not change a result: packing, prefix sharing, accumulation, recompute, threads,
 // resuming, where the weights lie. And the gradient against finite differences.
 //
-// "Same bits" where the arithmetic is the same; kTolerance where sums run in another order (fp32).
+// "Same bits" where the arithmetic is the same. Where sums run in another order, or in tiles of
+// another size: kTolerance in fp32; in bf16 the two differ by less than naive bf16 does from fp32.
 #include <cmath>
 
 #include "fixture.h"
@@ -75,7 +76,9 @@ OP_TEST(packed_is_unpacked_and_accumulated_is_one_batch) {
     }
     const std::vector<float> packed = gradients(c, {all}, with_dropout());
     const std::vector<float> apart = gradients(c, single, with_dropout());
-    EXPECT(fixture::difference(packed, apart) <= kTolerance, std::string(name));
+    fixture::expect_equal(gradients(c, {all}, {}), gradients(c, single, {}), kTolerance,
+                          c.naive_error("grad"), std::string(name) + " without dropout");
+    fixture::expect_equal(packed, apart, kTolerance, c.naive_error("dropout_grad"), name);
     // The masks are at work: without dropout the gradient is another.
     EXPECT(fixture::difference(gradients(c, {all}, {}), packed) > 0.01, std::string(name));
   }
@@ -86,7 +89,7 @@ OP_TEST(order_of_samples_changes_no_gradient) {
   const Samples all = fixture::samples_of(c, 0);
   const std::vector<float> forward = gradients(c, {all}, with_dropout());
   const std::vector<float> backward = gradients(c, {all.pick({2, 0, 1})}, with_dropout());
-  EXPECT(fixture::difference(forward, backward) <= kTolerance, "");
+  fixture::expect_equal(forward, backward, kTolerance, c.naive_error("dropout_grad"), "");
 }
 
 OP_TEST(many_targets_go_through_the_loss_in_chunks) {
@@ -124,7 +127,7 @@ OP_TEST(many_targets_go_through_the_loss_in_chunks) {
     for (const Samples& samples : batches) fixture::accumulate(raw, samples, true);
     return fixture::read_gradients(raw, c);
   };
-  EXPECT(fixture::difference(run({many}), run(single)) <= kTolerance, "");
+  fixture::expect_equal(run({many}), run(single), kTolerance, c.naive_error("dropout_grad"), "");
 }
 
 OP_TEST(recompute_is_kept_bit_for_bit) {
@@ -134,6 +137,7 @@ OP_TEST(recompute_is_kept_bit_for_bit) {
     fixture::TrainOptions full;
     full.recompute = QLORA_RECOMPUTE_FULL;
     EXPECT(same(train_steps(c, with_dropout(), kept), train_steps(c, with_dropout(), full)), name);
+    EXPECT(same(train_steps(c, {}, kept), train_steps(c, {}, full)), name);
   }
 }
 
@@ -256,10 +260,27 @@ OP_TEST(shared_prefix_evaluates_as_unshared) {
     const fixture::Model model = fixture::make_model(c);
     for (int batch = 0; batch < 3; ++batch) {
       const Samples samples = fixture::samples_of(c, batch);
-      EXPECT(fixture::difference(fixture::evaluate(model.get(), samples, true),
-                                 fixture::evaluate(model.get(), samples, false)) <= kTolerance,
-             name);
+      fixture::expect_equal(fixture::evaluate(model.get(), samples, true),
+                            fixture::evaluate(model.get(), samples, false), kTolerance,
+                            c.naive_error("nll"), name);
     }
+  }
+}
+
+// Without dropout: shared, the prefix's masks are drawn once, unshared once a sample.
+OP_TEST(shared_prefix_has_the_gradient_of_unshared) {
+  for (const char* name : kCases) {
+    const golden::Case c(name);
+    std::vector<float> of[2];
+    for (const bool share : {false, true}) {
+      const fixture::Model model = fixture::make_model(c);
+      const fixture::Trainer trainer = fixture::make_trainer(model.get());
+      for (int batch = 0; batch < 2; ++batch) {
+        fixture::accumulate(trainer.get(), fixture::samples_of(c, batch), share);
+      }
+      of[share ? 1 : 0] = fixture::read_gradients(trainer.get(), c);
+    }
+    fixture::expect_equal(of[1], of[0], kTolerance, c.naive_error("grad"), name);
   }
 }
 
@@ -288,11 +309,12 @@ OP_TEST(an_adapter_with_zero_b_and_a_disabled_one_change_nothing) {
   const fixture::Model tuned = fixture::make_model(c);
   EXPECT(fixture::difference(fixture::evaluate(tuned.get(), samples, true), want) > 1e-3, "tuned");
   fixture::check(qlora_model_enable_lora(tuned.get(), 0), qlora_model_error(tuned.get()));
-  EXPECT(fixture::difference(fixture::evaluate(tuned.get(), samples, true), want) <= 1e-6, "off");
+  const double naive = c.naive_error("nll");
+  fixture::expect_equal(fixture::evaluate(tuned.get(), samples, true), want, 1e-6, naive, "off");
 
   const qlora_lora_config fresh = fixture::lora_of(c);
   fixture::check(qlora_model_attach_lora(base.get(), &fresh), qlora_model_error(base.get()));
-  EXPECT(fixture::difference(fixture::evaluate(base.get(), samples, true), want) <= 1e-6, "fresh");
+  fixture::expect_equal(fixture::evaluate(base.get(), samples, true), want, 1e-6, naive, "fresh");
   fixture::check(qlora_model_detach_lora(tuned.get()), qlora_model_error(tuned.get()));
   EXPECT(op_test::same_bits(fixture::evaluate(tuned.get(), samples, true), want), "detached");
 }
@@ -313,7 +335,10 @@ OP_TEST(tiled_weights_are_resident_weights_bit_for_bit) {
   EXPECT(memory_of(a.get()).workspace > memory_of(b.get()).workspace, "the budget made no tile");
 }
 
+// In fp32 alone: in bf16 two losses so near each other differ by rounding, and PyTorch's gradients
+// under the same masks are the test (golden_gradients_under_dropout).
 OP_TEST(gradient_is_the_finite_difference) {
+  if (fixture::kBf16) return;
   for (const char* name : kCases) {
     const golden::Case c(name);
     const Samples samples = fixture::samples_of(c, 0);

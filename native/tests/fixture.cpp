@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 namespace fixture {
@@ -83,6 +84,18 @@ Model make_model(const golden::Case& c, const ModelOptions& options) {
                                  static_cast<int64_t>(values.size())),
           qlora_model_error(raw));
   }
+  return model;
+}
+
+Model make_random_model(const qlora_model_config& config, const qlora_lora_config& lora,
+                        double std) {
+  qlora_model* raw = nullptr;
+  char error[512] = "";
+  check(qlora_model_create(&config, &raw, error, sizeof error), error);
+  Model model(raw);
+  check(qlora_model_load_random(raw, 11, std), qlora_model_error(raw));
+  check(qlora_model_finalize(raw), qlora_model_error(raw));
+  check(qlora_model_attach_lora(raw, &lora), qlora_model_error(raw));
   return model;
 }
 
@@ -215,13 +228,18 @@ qlora_step_result step(qlora_trainer* trainer, double learning_rate) {
   return result;
 }
 
+std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name, int64_t count) {
+  std::vector<float> values(static_cast<size_t>(count));
+  check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(), count),
+        qlora_trainer_error(trainer));
+  return values;
+}
+
 std::vector<float> read_gradients(qlora_trainer* trainer, const golden::Case& c) {
   std::vector<float> all;
   for (const std::string& name : c.names("lora.")) {
-    std::vector<float> values(static_cast<size_t>(c.tensor("lora." + name).count()));
-    check(qlora_trainer_read_gradient(trainer, name.c_str(), values.data(),
-                                      static_cast<int64_t>(values.size())),
-          qlora_trainer_error(trainer));
+    const int64_t count = c.tensor("lora." + name).count();
+    const std::vector<float> values = read_gradient(trainer, name, count);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;
@@ -251,6 +269,28 @@ std::vector<float> evaluate(qlora_model* model, const Samples& samples, bool sha
 
 double difference(const std::vector<float>& got, const std::vector<float>& want) {
   return op_test::error_of(op_test::doubles(got), op_test::doubles(want), 1e-6);
+}
+
+double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size()) return std::numeric_limits<double>::infinity();
+  double error = 0;
+  double size = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double a = static_cast<double>(got[i]);
+    const double b = static_cast<double>(want[i]);
+    if (!std::isfinite(a)) return std::numeric_limits<double>::infinity();
+    error += (a - b) * (a - b);
+    size += b * b;
+  }
+  return error == 0 ? 0 : std::sqrt(error / size);
+}
+
+void expect_equal(const std::vector<float>& a, const std::vector<float>& b, double tolerance,
+                  double naive_error, const std::string& what) {
+  const double error = kBf16 ? relative_error(a, b) : difference(a, b);
+  const double allowed = kBf16 ? naive_error : tolerance;
+  EXPECT(error <= allowed, what + ": " + std::to_string(error * 1e6) + "e-6, allowed " +
+                               std::to_string(allowed * 1e6) + "e-6");
 }
 
 }  // namespace fixture

@@ -12,6 +12,12 @@
 
 namespace fixture {
 
+// Whether these tests are built over the CUDA ops, whose activations are bf16. Results in bf16 are
+// held to err(ours, fp32) ≤ 2 · err(naive bf16, fp32), err = ‖got − want‖ / ‖want‖, with naive
+// bf16's error from the golden files; two ways to compute one thing must differ by less than naive
+// bf16 does from fp32. Where the arithmetic is the same, the bits are.
+constexpr bool kBf16 = sizeof(qlora::act_t) == 2;
+
 // Throws std::runtime_error with the status and the message.
 void check(qlora_status status, const std::string& message);
 
@@ -40,6 +46,9 @@ struct ModelOptions {
 qlora_model_config config_of(const golden::Case& c, const ModelOptions& options = {});
 qlora_lora_config lora_of(const golden::Case& c, double dropout = 0);
 Model make_model(const golden::Case& c, const ModelOptions& options = {});
+// Random weights of that shape, the same every time.
+Model make_random_model(const qlora_model_config& config, const qlora_lora_config& lora,
+                        double std = 0.1);
 void load_base(qlora_model* model, const golden::Case& c, Loading loading = Loading::whole);
 
 // A batch before packing: samples behind one prefix, and their targets.
@@ -82,6 +91,7 @@ Trainer make_trainer(qlora_model* model, const TrainOptions& options = {});
 qlora_batch_result accumulate(qlora_trainer* trainer, const Samples& samples, bool share_prefix);
 qlora_step_result step(qlora_trainer* trainer, double learning_rate);
 
+std::vector<float> read_gradient(qlora_trainer* trainer, const std::string& name, int64_t count);
 // Concatenated over all adapter tensors of the case.
 std::vector<float> read_gradients(qlora_trainer* trainer, const golden::Case& c);
 std::vector<float> read_adapter(qlora_model* model, const golden::Case& c);
@@ -90,5 +100,11 @@ std::vector<float> evaluate(qlora_model* model, const Samples& samples, bool sha
 
 // Largest difference over the largest wanted value.
 double difference(const std::vector<float>& got, const std::vector<float>& want);
+// ‖got − want‖ / ‖want‖; infinite for NaN.
+double relative_error(const std::vector<float>& got, const std::vector<float>& want);
+// Two ways to compute one thing: in fp32 `difference` within the tolerance, in bf16
+// `relative_error` within naive_error.
+void expect_equal(const std::vector<float>& a, const std::vector<float>& b, double tolerance,
+                  double naive_error, const std::string& what);
 
 }  // namespace fixture

@@ -1,5 +1,6 @@
 #include "golden.h"
 
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -39,6 +40,14 @@ std::vector<int64_t> integers_of(const std::string& list) {
   return values;
 }
 
+float float_of_half(unsigned bits) {
+  const int exponent = static_cast<int>(bits >> 10 & 31u);
+  const int fraction = static_cast<int>(bits & 1023u);
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                   : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return (bits & 0x8000u) != 0 ? -size : size;
+}
+
 }  // namespace
 
 int64_t Tensor::count() const {
@@ -55,10 +64,22 @@ int Tensor::qlora_dtype() const {
 }
 
 std::vector<float> Tensor::floats() const {
-  if (dtype != "F32") throw std::runtime_error("expected F32, found " + dtype);
   std::vector<float> values(static_cast<size_t>(count()));
+  if (dtype == "F16") {
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = float_of_half(static_cast<unsigned>(bytes[2 * i] | bytes[2 * i + 1] << 8));
+    }
+    return values;
+  }
+  if (dtype != "F32") throw std::runtime_error("expected F32 or F16, found " + dtype);
   if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
+}
+
+std::vector<float> Tensor::slice(int64_t i) const {
+  const std::vector<float> all = floats();
+  const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(count() / shape.at(0));
+  return std::vector<float>(all.begin() + i * size, all.begin() + (i + 1) * size);
 }
 
 std::vector<int32_t> Tensor::integers() const {

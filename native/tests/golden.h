@@ -9,14 +9,15 @@
 namespace golden {
 
 struct Tensor {
-  std::string dtype;  // "F32", "BF16", "U8", "I32"
+  std::string dtype;  // "F32", "F16", "BF16", "U8", "I32"
   std::vector<int64_t> shape;
   std::vector<unsigned char> bytes;
 
   int64_t count() const;
   int qlora_dtype() const;
-  std::vector<float> floats() const;      // F32
-  std::vector<int32_t> integers() const;  // I32
+  std::vector<float> floats() const;          // F32, F16
+  std::vector<float> slice(int64_t i) const;  // [i] of the first dimension, as floats
+  std::vector<int32_t> integers() const;      // I32
 };
 
 // Tensors by name; throws std::runtime_error naming the file.
@@ -31,6 +32,8 @@ class Case {
   // Names that begin with prefix, without it.
   std::vector<std::string> names(const std::string& prefix) const;
   double number(const std::string& key) const;
+  // What naive bf16 does to a result: ‖naive − fp32‖ / ‖fp32‖ (see make.py).
+  double naive_error(const std::string& result) const { return number("naive." + result); }
   bool flag(const std::string& key) const;
   std::string text(const std::string& key) const;
 

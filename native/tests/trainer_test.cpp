@@ -66,6 +66,52 @@ OP_TEST(a_cancelled_accumulate_asks_for_a_reset) {
   fixture::check(qlora_model_set_cancel_flag(model.get(), nullptr), "unregister");
 }
 
+// The flag is raised by another thread while the call runs.
+OP_TEST(a_call_cancelled_half_way_leaves_all_as_it_was) {
+  const golden::Case c("gqa2_tied_llama3");
+  const Samples samples = fixture::samples_of(c, 0);
+  qlora_model_config config = fixture::config_of(c);
+  config.num_layers = 60;  // as many places to stop, forward and backward
+  const qlora_lora_config lora = fixture::lora_of(c, 0.1);
+  const fixture::Model model = fixture::make_random_model(config, lora);
+  const fixture::Trainer trainer = fixture::make_trainer(model.get());
+  std::atomic<int32_t> flag{0};
+  static_assert(sizeof flag == sizeof(int32_t), "read by the library as an int32_t");
+  fixture::check(qlora_model_set_cancel_flag(model.get(), reinterpret_cast<const int32_t*>(&flag)),
+                 "flag");
+  fixture::accumulate(trainer.get(), samples, true);
+  fixture::check(qlora_trainer_reset_gradients(trainer.get()), "reset");
+  int cancelled = 0;
+  for (int attempt = 0; attempt < 400 && cancelled < 3; ++attempt) {
+    flag = 0;
+    std::thread other([&, attempt] {
+      const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(attempt * 23);
+      while (std::chrono::steady_clock::now() < until) {
+      }
+      flag = 1;
+    });
+    const qlora_status status = try_accumulate(trainer.get(), samples);
+    other.join();
+    flag = 0;
+    EXPECT(status == QLORA_OK || status == QLORA_ERROR_CANCELLED, std::to_string(status));
+    if (status == QLORA_ERROR_CANCELLED) {
+      ++cancelled;
+      EXPECT(try_step(trainer.get()) == QLORA_ERROR_STATE, "a step on half a gradient");
+    }
+    fixture::check(qlora_trainer_reset_gradients(trainer.get()), "reset");
+  }
+  EXPECT(cancelled > 0, "no call was caught while it ran");
+  fixture::check(qlora_model_set_cancel_flag(model.get(), nullptr), "unregister");
+  fixture::accumulate(trainer.get(), samples, true);
+  const fixture::Model fresh = fixture::make_random_model(config, lora);
+  const fixture::Trainer other = fixture::make_trainer(fresh.get());
+  fixture::accumulate(other.get(), samples, true);
+  const char* const name = "model.layers.30.mlp.up_proj.lora_B.weight";
+  EXPECT(op_test::same_bits(fixture::read_gradient(trainer.get(), name, 4 * 48),
+                            fixture::read_gradient(other.get(), name, 4 * 48)),
+         "the gradient after cancelled calls");
+}
+
 OP_TEST(values_that_are_not_finite_change_nothing) {
   const golden::Case c("mha_untied");
   const Samples samples = fixture::samples_of(c, 0);

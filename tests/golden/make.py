@@ -11,14 +11,25 @@ Each case is a small random model with a random adapter, run in fp32 on the CPU:
                          batch.{i}.* ten batches: see `save_batch`
                          logits, nll, grad.*   of batch 0, with the adapter before training;
                                      grad.* is the gradient of the sum of weight · nll
+                         nlls, grads.*         the same of batches 1 … 9; f16 where named grads
+                         dropout_grads.*       of batches 0 … 2 under dropout; f16
                          losses, grad_norms    of ten AdamW steps, one a batch
                          final.*     the adapter after them
+                         rotated.*   the same three when training begins at batch 1, 2, 3, 4; the
+                                     adapter in f16
 Samples run one by one and unpadded, prefix and all: packing and sharing are what the library adds.
+
+What bf16 costs is measured too, for the rule err(ours, fp32) ≤ 2 · err(naive bf16, fp32): the same
+model in bf16 through transformers and PEFT, as QLoRA is trained with them: base and activations bf16,
+the adapter's master weights fp32 (PEFT's default) under torch.autocast. Its errors, ‖naive − fp32‖ /
+‖fp32‖, stand in <case>.json as naive.*: root mean squares over the ten batches, or over the five runs
+of ten steps, because the error of one batch is a matter of luck (up to 3 × more or less).
 
 nf4.safetensors holds bitsandbytes' bytes for the numbers of `hashed_values`, which every reader can
 make again.
 """
 
+import contextlib
 import json
 import math
 import platform
@@ -34,6 +45,8 @@ from safetensors.torch import save_file
 
 HERE = Path(__file__).parent
 STEPS = 10
+ROTATIONS = 5  # runs of ten steps; each begins one batch later
+DROPOUT = dict(p=0.3, seed=7, batches=3)
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 CASES = {
@@ -181,66 +194,191 @@ def save_batch(tensors, index, batch):
     tensors[f"batch.{index}.target_weights"] = torch.tensor([t[2] for t in batch["targets"]])
 
 
-def run(model, batch):
-    """Logits before each target (n, V) and its negative log-likelihood (n)."""
-    rows, ids = [], []
+class CounterDropout(torch.nn.Module):
+    """The library's dropout (native/src/ops.h, DropoutSite): Philox4x32-10 with counter (column / 8,
+    position, sequence key, step 0) and key (seed ^ site · 0x9E3779B9, 0); eight 16-bit uniforms a
+    call. `rows` holds the keys and positions of the sample that runs."""
+
+    def __init__(self, site, rows):
+        super().__init__()
+        self.site, self.rows = site, rows
+
+    def forward(self, x):
+        keys, positions = (numpy.array(v, dtype=numpy.uint64)[:, None] for v in self.rows)
+        columns = numpy.arange((x.shape[-1] + 7) // 8, dtype=numpy.uint64)[None, :]
+        words = philox((columns, positions, keys & MASK32, 0),
+                       (DROPOUT["seed"] ^ (self.site * 0x9E3779B9 & 0xFFFFFFFF), 0))
+        halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
+        uniform = numpy.stack(halves, axis=-1).reshape(len(keys), -1)[:, : x.shape[-1]]
+        kept = torch.from_numpy(uniform >= round(DROPOUT["p"] * 65536))
+        return x * kept.to(x.dtype) / (1 - DROPOUT["p"])
+
+
+MASK32 = numpy.uint64(0xFFFFFFFF)
+
+
+def philox(counter, key):
+    """Salmon et al. 2011, on arrays: four words from four counters and two keys."""
+    c = numpy.broadcast_arrays(*(numpy.asarray(x, dtype=numpy.uint64) for x in counter))
+    k0, k1 = (numpy.uint64(x) for x in key)
+    for _ in range(10):
+        p0, p1 = numpy.uint64(0xD2511F53) * c[0], numpy.uint64(0xCD9E8D57) * c[2]
+        shift = numpy.uint64(32)
+        c = [(p1 >> shift) ^ c[1] ^ k0, p1 & MASK32, (p0 >> shift) ^ c[3] ^ k1, p0 & MASK32]
+        k0 = (k0 + numpy.uint64(0x9E3779B9)) & MASK32
+        k1 = (k1 + numpy.uint64(0xBB67AE85)) & MASK32
+    return c
+
+
+GROUPS = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
+
+
+def put_dropout(model):
+    """Puts the library's masks before every lora_A; returns the list that names the sample's rows."""
+    rows = []
+    for name, module in model.named_modules():
+        if not hasattr(module, "lora_dropout"):
+            continue
+        layer = int(name.split("layers.")[1].split(".")[0])
+        group = next(i for i, g in enumerate(GROUPS) if name.split(".")[-1] in g)
+        module.lora_dropout["default"] = CounterDropout(4 * layer + group, rows)
+    return rows
+
+
+def run(model, batch, rows=None):
+    """Logits before each target (n, V) and its negative log-likelihood (n). rows: of CounterDropout;
+    the prefix has sequence key −1, sample s has 103 + 3s."""
+    logits_of, ids = [], []
     for s, sample in enumerate(batch["samples"]):
         tokens = torch.tensor([batch["prefix"] + sample])
-        logits = model(input_ids=tokens).logits[0]
+        if rows is not None:
+            keys = [0xFFFFFFFF] * len(batch["prefix"]) + [103 + 3 * s] * len(sample)
+            rows[:] = [keys, list(range(len(keys)))]
+        logits = model(input_ids=tokens).logits[0].float()
         for sample_index, position, _ in batch["targets"]:
             if sample_index == s:
-                rows.append(logits[position - 1])
+                logits_of.append(logits[position - 1])
                 ids.append(tokens[0, position])
-    logits = torch.stack(rows)
+    logits = torch.stack(logits_of)
     return logits, torch.nn.functional.cross_entropy(logits, torch.stack(ids), reduction="none")
 
 
-def train(model, case, batches, tensors):
-    weights = [torch.tensor([t[2] for t in batch["targets"]]) for batch in batches]
+def weights_of(batch):
+    return torch.tensor([t[2] for t in batch["targets"]])
+
+
+def measure(model, batch, precision, rows=None):
+    """Logits, nll and the gradient of Σ weight · nll by name."""
+    model.zero_grad()
+    with precision():
+        logits, nll = run(model, batch, rows)
+    (nll * weights_of(batch)).sum().backward()
+    result = {f"grad.{name}": p.grad.clone() for name, p in adapter(model).items()}
+    return {"logits": logits.detach().clone(), "nll": nll.detach().clone(), **result}
+
+
+def train(model, case, batches, precision):
+    """Losses and gradient norms of AdamW, one step a batch, and the adapter after them."""
     parameters = adapter(model)
     optimizer = torch.optim.AdamW(
         parameters.values(), lr=case["learning_rate"], weight_decay=case["weight_decay"],
         eps=case["epsilon"],
     )
     losses, norms = [], []
-    for step, batch in enumerate(batches):
+    for batch in batches:
         optimizer.zero_grad()
-        logits, nll = run(model, batch)
-        weight_sum = weights[step].sum()
-        loss = (nll * weights[step]).sum() / weight_sum
+        with precision():
+            _, nll = run(model, batch)
+        loss = (nll * weights_of(batch)).sum() / weights_of(batch).sum()
         loss.backward()
-        if step == 0:
-            tensors["logits"] = logits.detach().clone()
-            tensors["nll"] = nll.detach().clone()
-            for name, parameter in parameters.items():
-                tensors[f"grad.{name}"] = (parameter.grad * weight_sum).clone()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters.values(), case["max_grad_norm"]))
         optimizer.step()
         losses.append(loss.detach())
-    tensors["losses"] = torch.stack(losses)
-    tensors["grad_norms"] = torch.stack(norms)
-    for name, parameter in parameters.items():
-        tensors[f"final.{name}"] = parameter.detach().clone()
+    final = {f"final.{name}": p.detach().clone() for name, p in parameters.items()}
+    return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), **final}
+
+
+def results_of(build, case, batches, precision):
+    """Everything that is compared: per batch, per batch under dropout, per run of ten steps."""
+    model = build()
+    plain = [measure(model, batch, precision) for batch in batches]
+    rows = put_dropout(model)
+    dropped = [measure(model, batch, precision, rows) for batch in batches]
+    runs = [
+        train(build(), case, batches[first:] + batches[:first], precision)
+        for first in range(ROTATIONS)
+    ]
+    return plain, dropped, runs
+
+
+def errors_of(got, want):
+    """Root mean square over the list of ‖got − want‖ / ‖want‖, by name."""
+    error = lambda g, w: ((g - w).norm() / w.norm()).item()
+    return {
+        name: math.sqrt(sum(error(g[name], w[name]) ** 2 for g, w in zip(got, want)) / len(want))
+        for name in want[0]
+    }
+
+
+def joined(results, prefix):
+    """All tensors whose name begins with prefix as one."""
+    return [
+        {prefix: torch.cat([value.flatten() for name, value in result.items() if name.startswith(prefix)])}
+        for result in results
+    ]
+
+
+def save_results(tensors, plain, dropped, runs):
+    for name, value in plain[0].items():
+        tensors[name] = value
+        if name.startswith("grad."):
+            rest = torch.stack([result[name] for result in plain[1:]])
+            tensors[name.replace("grad.", "grads.")] = rest.half()
+            under = torch.stack([result[name] for result in dropped[: DROPOUT["batches"]]])
+            tensors[name.replace("grad.", "dropout_grads.")] = under.half()
+    tensors["nlls"] = torch.stack([result["nll"] for result in plain[1:]])
+    for name, value in runs[0].items():
+        tensors[name] = value
+        rest = torch.stack([result[name] for result in runs[1:]])
+        tensors[f"rotated.{name}"] = rest.half() if name.startswith("final.") else rest
+
+
+def naive_errors(got, want):
+    """What bf16 costs, under the names of the results; `grad` and `dropout_grad`: all names as one."""
+    errors = {**errors_of(got[0], want[0]), **errors_of(got[2], want[2])}
+    errors["grad"] = errors_of(joined(got[0], "grad."), joined(want[0], "grad."))["grad."]
+    errors["dropout_grad"] = errors_of(joined(got[1], "grad."), joined(want[1], "grad."))["grad."]
+    return {f"naive.{name}": float(f"{error:.4g}") for name, error in errors.items()}
 
 
 def make_case(name, settings):
     case = {**DEFAULTS, **settings}
     tensors = {}
-    model = make_model(case)
-    for key, value in model.state_dict().items():
+
+    def build(dtype=torch.float32, parts=None):
+        model = make_model(case)
+        if case["quantization"] != "none":
+            quantize(model, case, {} if parts is None else parts)
+        return attach(model.to(dtype), case)
+
+    for key, value in make_model(case).state_dict().items():
         if not (case["tied"] and key == "lm_head.weight"):
             tensors[f"base.{key}"] = value.bfloat16()
-    if case["quantization"] != "none":
-        quantize(model, case, tensors)
-    model = attach(model, case)
-    for key, value in adapter(model).items():
+    for key, value in adapter(build(parts=tensors)).items():
         tensors[f"lora.{key}"] = value.detach().clone()
     batches = [make_batch(case, i) for i in range(STEPS)]
     for i, batch in enumerate(batches):
         save_batch(tensors, i, batch)
-    train(model, case, batches, tensors)
+    exact = results_of(build, case, batches, contextlib.nullcontext)
+    naive = results_of(
+        lambda: build(torch.bfloat16), case, batches, lambda: torch.autocast("cpu", torch.bfloat16)
+    )
+    save_results(tensors, *exact)
     save_file({key: value.contiguous() for key, value in tensors.items()}, HERE / f"{name}.safetensors")
     case["target_modules"] = sum(1 << i for i, m in enumerate(MODULES) if m in case["targets"])
+    case["dropout"] = DROPOUT["p"]
+    case["dropout_seed"] = DROPOUT["seed"]
+    case.update(naive_errors(naive, exact))
     case["versions"] = versions()
     (HERE / f"{name}.json").write_text(json.dumps(case, indent=2) + "\n")
 

@@ -1,4 +1,5 @@
-// op_test.h, and main: runs every case, or those whose name contains the argument.
+// op_test.h, and main: runs every case, or those whose name contains the argument. Exit code 2:
+// there is no device to test.
 #include "op_test.h"
 
 #include <algorithm>
@@ -62,6 +63,13 @@ const std::vector<int>& thread_counts() {
 
 int main(int argc, char** argv) {
   const std::string filter = argc > 1 ? argv[1] : "";
+  std::string device;
+  try {
+    device = qlora::Device::describe();
+  } catch (const std::exception& error) {
+    std::printf("these tests need a device: %s\n", error.what());
+    return 2;
+  }
   int failed = 0, run = 0;
   for (const op_test::Case& test : op_test::cases()) {
     if (std::string(test.name).find(filter) == std::string::npos) continue;
@@ -77,6 +85,6 @@ int main(int argc, char** argv) {
       std::printf("FAILED %s (%d failures)\n", test.name, op_test::failures_in_case);
     }
   }
-  std::printf("%d op tests on %s: %d failed\n", run, qlora::Device::describe().c_str(), failed);
+  std::printf("%d tests on %s: %d failed\n", run, device.c_str(), failed);
   return failed > 0 || run == 0 ? 1 : 0;
 }

@@ -1,0 +1,12 @@
+# cmake -DTEST=qlora_cuda_graph_test -P same_digest.cmake: two processes, the same bits.
+foreach(run first second)
+  execute_process(COMMAND ${TEST} digest_of_a_run OUTPUT_VARIABLE ${run} RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${${run}}")
+  endif()
+  string(REGEX MATCH "digest [0-9a-f]+" ${run} "${${run}}")
+endforeach()
+if(NOT first OR NOT first STREQUAL second)
+  message(FATAL_ERROR "two processes differ: '${first}' and '${second}'")
+endif()
+message(STATUS "${first}, twice")
