@@ -17,6 +17,7 @@ set(QLORA_CPU_SOURCES
   cpu/kernels.cpp
   cpu/kernels_baseline.cpp
   cpu/linear_decode.cpp
+  cpu/linear_group_decode.cpp
   cpu/load.cpp
   cpu/lora.cpp
   cpu/nf4_quantize.cpp

@@ -63,6 +63,9 @@ class CudaDevice final : public Device {
   // Scratch of one op, at least `bytes`, 256-byte aligned; the next op may overwrite it. It grows
   // when an op asks for more than any before and is counted in workspace_bytes.
   void* scratch(size_t bytes);
+  // At least `count` counters, 0 before and after every op: blocks of one kernel count themselves
+  // with them, to know which is the last.
+  unsigned* tickets(int64_t count);
 
  private:
   void destroy() noexcept;
@@ -76,6 +79,8 @@ class CudaDevice final : public Device {
   void* blas_workspace_ = nullptr;
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;
+  unsigned* tickets_ = nullptr;
+  int64_t num_tickets_ = 0;
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   StagingBuffer staging_[2];
   int next_staging_ = 0;

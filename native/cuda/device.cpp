@@ -226,11 +226,13 @@ void CudaDevice::destroy() noexcept {
     if (buffer.data != nullptr) cudaFreeHost(buffer.data);
     buffer = StagingBuffer();
   }
+  if (tickets_ != nullptr) cudaFree(tickets_);
   if (scratch_ != nullptr) cudaFree(scratch_);
   if (blas_workspace_ != nullptr) cudaFree(blas_workspace_);
   if (blas_ != nullptr) cublasLtDestroy(blas_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
   scratch_ = blas_workspace_ = nullptr;
+  tickets_ = nullptr;
   blas_ = nullptr;
   stream_ = nullptr;
   cudaGetLastError();
@@ -310,7 +312,8 @@ void CudaDevice::make_current() {
 DeviceMemory CudaDevice::memory() const { return device_memory(); }
 
 int64_t CudaDevice::workspace_bytes() const {
-  return static_cast<int64_t>(kBlasWorkspaceBytes + scratch_bytes_);
+  return static_cast<int64_t>(kBlasWorkspaceBytes + scratch_bytes_) +
+         num_tickets_ * static_cast<int64_t>(sizeof(unsigned));
 }
 
 void* CudaDevice::scratch(size_t bytes) {
@@ -322,6 +325,20 @@ void* CudaDevice::scratch(size_t bytes) {
   scratch_ = allocate_bytes(bytes);
   scratch_bytes_ = bytes;
   return scratch_;
+}
+
+unsigned* CudaDevice::tickets(int64_t count) {
+  if (count <= num_tickets_) return tickets_;
+  synchronize();
+  if (tickets_ != nullptr) check(cudaFree(tickets_), "releasing GPU memory");
+  tickets_ = nullptr;
+  num_tickets_ = 0;
+  count = std::max<int64_t>(count, 1024);
+  const size_t bytes = size_t(count) * sizeof(unsigned);
+  tickets_ = static_cast<unsigned*>(allocate_bytes(bytes));
+  num_tickets_ = count;
+  fill_zero(tickets_, bytes);
+  return tickets_;
 }
 
 }  // namespace cuda

@@ -8,22 +8,35 @@
 // u = ((word 0 >> 5) · 2²⁶ + (word 1 >> 6)) · 2⁻⁵³ of philox(counter (counter, 0, 0, 0), key seed).
 // logprob: of the token under softmax(z) as z came. A NaN logit is never taken.
 //
-// A block a row. Nothing is sorted: top-k and top-p are thresholds on z, found by a histogram of
-// 1,024 slices below the highest z and then, inside one slice, by the bits of z; few rows need more
-// than two readings. Weights e^(z − max z) are counted in whole units of 2⁻⁴⁴, so that sums have no
-// order and atomic additions of them no influence on the bits.
+// A row is cut in chunks of kChunk ids, a block each; five launches, each followed, inside it, by
+// what the last block of a row has to decide:
+//   stats      the highest z and Σ e^z of each chunk, before and behind penalty and temperature
+//   histogram  ids and weights in 1,024 slices below the highest z: the slice in which top-k or
+//   top-p
+//              cuts
+//   gather     the ids of that slice, in which the last block finds the cut by the bits of z;
+//   twice,
+//              since top-p counts what top-k has left
+//   draw       the kept weight of each chunk: the chunk, then the token in it
+// Nothing is sorted. Weights e^(z − max z) are counted in whole units of 2⁻⁴⁴, so that sums have no
+// order, and neither atomic additions nor the order of a gathered list have influence on the bits.
 #include <algorithm>
 
 #include "common.cuh"
+#include "last_block.cuh"
 #include "philox.cuh"
 
 namespace qlora {
 namespace cuda {
 namespace {
 
-constexpr int kBlock = 1024;
+constexpr int kBlock = 512;
 constexpr int kWarps = kBlock / kWarp;
-constexpr int kSlices = 1024;      // of z, each 1/32 wide, the last holds all that lies lower
+constexpr int kEach = 8;  // ids a thread
+constexpr int kChunk = kBlock * kEach;
+constexpr int64_t kRows = 64;  // a launch takes, to bound the scratch
+constexpr int kSlices = 1024;  // of z, each 1/32 wide, the last holds all that lies lower
+constexpr int kBins = 256;     // of eight bits of z
 constexpr float kSlicesPerOne = 32.0f;
 constexpr float kUnits = 17592186044416.0f;  // 2⁴⁴, of the highest weight; 2²⁰ of them fit 64 bits
 using Units = unsigned long long;
@@ -38,48 +51,104 @@ __device__ inline float value_of(uint32_t key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
-// A row's logits after penalty and temperature, computed when read: z itself stays as it came.
-struct Logits {
-  const float* z;
-  const uint32_t* seen;  // bit a token: in the history; null without a penalty
-  float penalty, temperature;  // temperature 0: none
-  int V;
-  float top;  // the highest
+// e^(z − top), and in units.
+__device__ inline float weight_of(float z, float top) { return isnan(z) ? 0.0f : expf(z - top); }
+__device__ inline Units units_of(float z, float top) {
+  return static_cast<Units>(weight_of(z, top) * kUnits);
+}
+__device__ inline int slice_of(float z, float top) {
+  const float below = top - z;
+  return below < kSlices / kSlicesPerOne ? static_cast<int>(below * kSlicesPerOne) : kSlices - 1;
+}
 
-  __device__ float operator[](int id) const {
-    float value = z[id];
-    if (seen != nullptr && (seen[id / 32] >> (id % 32) & 1u)) {
+// ---- what the launches leave for each other -----------------------------------------------------
+
+struct ChunkStats {
+  double sum;  // Σ e^(z − top), z as it came
+  Units best;  // the highest z behind penalty and temperature: its key, then its id complemented
+  float top;   // the highest z as it came
+};
+struct ChunkUnits {
+  Units sure, ties;  // units above the cut, ids at it
+};
+
+enum Stage { kCutAtK, kCutAtP, kDraw, kChosen };
+struct RowState {
+  Units sums[kSlices];  // units
+  uint32_t counts[kSlices];
+  int stage;         // what comes next
+  int slice;         // the cut is in
+  uint32_t members;  // ids gathered
+  Units above;       // ids (top-k) or units (top-p) in the slices above
+  Units bound;       // where the cut is, counted from the highest z
+  uint32_t least;    // key that top-k leaves
+  uint32_t cut;      // kept are keys above, and the first `ties` ids at it
+  Units ties;
+  float top;  // the highest z behind penalty and temperature
+};
+
+struct Scratch {
+  RowState* states;   // (rows)
+  ChunkStats* stats;  // [rows, chunks]
+  ChunkUnits* units;  // [rows, chunks]
+  uint32_t* members;  // [rows, V] keys of the slice
+  unsigned* tickets;  // (rows)
+};
+
+struct Rows {
+  const float* logits;  // [rows, V]
+  const ops::SamplingRow* settings;
+  const int32_t* history;
+  int V;
+};
+
+// ---- a chunk ------------------------------------------------------------------------------------
+
+// Logits of one chunk after penalty and temperature, computed when read.
+struct Chunk {
+  const float* z;
+  const uint32_t* seen;        // bit a token of the chunk: in the history; null without a penalty
+  float penalty, temperature;  // temperature 0: none
+  int begin, end;
+
+  __device__ float operator[](int id) const { return change(z[id], id); }
+  __device__ float change(float value, int id) const {
+    if (seen != nullptr && (seen[(id - begin) / 32] >> ((id - begin) % 32) & 1u)) {
       value = value > 0.0f ? value / penalty : value * penalty;
     }
-    if (temperature > 0.0f) value = value / temperature;
-    return value;
+    return temperature > 0.0f ? value / temperature : value;
   }
-  __device__ float weight(float value) const {
-    return isnan(value) ? 0.0f : expf(value - top);
-  }
-  __device__ Units units(float value) const {
-    return static_cast<Units>(weight(value) * kUnits);
-  }
-  __device__ int slice(float value) const {
-    const float below = top - value;
-    return below < kSlices / kSlicesPerOne ? static_cast<int>(below * kSlicesPerOne) : kSlices - 1;
-  }
+  __device__ int id(int i) const { return begin + i * kBlock + static_cast<int>(threadIdx.x); }
 };
+
+// All threads call it. seen: kChunk bits of shared memory.
+__device__ inline Chunk chunk_of(const Rows& x, int row, int chunk, uint32_t* seen) {
+  const ops::SamplingRow& settings = x.settings[row];
+  Chunk c = {x.logits + int64_t{row} * x.V,     nullptr,        settings.repetition_penalty,
+             fmaxf(settings.temperature, 0.0f), chunk * kChunk, min(x.V, (chunk + 1) * kChunk)};
+  if (c.penalty == 1.0f) return c;
+  __syncthreads();
+  for (int i = threadIdx.x; i < kChunk / 32; i += kBlock) seen[i] = 0;
+  __syncthreads();
+  for (int i = settings.history_begin + static_cast<int>(threadIdx.x); i < settings.history_end;
+       i += kBlock) {
+    const int id = x.history[i] - c.begin;
+    if (id >= 0 && id < kChunk) atomicOr(&seen[id / 32], 1u << (id % 32));
+  }
+  __syncthreads();
+  c.seen = seen;
+  return c;
+}
 
 // ---- block-wide integers ------------------------------------------------------------------------
 
-__device__ inline Units highest_of_block(Units x, Units* parts) {
+__device__ inline Units warp_highest(Units x) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     const Units other = __shfl_xor_sync(kAllLanes, x, offset);
     x = other > x ? other : x;
   }
-  __syncthreads();
-  if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  for (int i = 0; i < kWarps; ++i) x = parts[i] > x ? parts[i] : x;
   return x;
 }
-
 __device__ inline Units warp_units(Units x) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     x += __shfl_xor_sync(kAllLanes, x, offset);
@@ -87,6 +156,14 @@ __device__ inline Units warp_units(Units x) {
   return x;
 }
 
+__device__ inline Units block_highest(Units x, Units* parts) {
+  x = warp_highest(x);
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  for (int i = 0; i < kWarps; ++i) x = parts[i] > x ? parts[i] : x;
+  return x;
+}
 __device__ inline Units block_units(Units x, Units* parts) {
   x = warp_units(x);
   __syncthreads();
@@ -107,267 +184,448 @@ __device__ inline Units warp_scan(Units x) {
   return x;
 }
 
-// ---- selection ----------------------------------------------------------------------------------
-
-struct SelectShared {
-  Units sums[kSlices];
-  uint32_t counts[kSlices];
-  uint32_t keys[kSlices];  // of one member; of the only one where the count is 1
+struct BinShared {
   Units parts[kWarps];
   int bin;
   Units above;
 };
 
-// Sets s.bin to the first bin at which the running sum reaches `target`, s.above to the sum before.
-__device__ inline void find_bin(SelectShared& s, Units target) {
+// The first bin at which the running sum reaches `target`, and the sum before it. Thread i brings
+// the bins [i · kPer, (i + 1) · kPer).
+template <int kPer>
+__device__ inline void find_bin(const Units (&own)[kPer], Units target, BinShared& s) {
+  Units all = 0;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) all += own[i];
+  Units sum = warp_scan(all);
   __syncthreads();
-  const Units own = s.sums[threadIdx.x];
-  Units sum = warp_scan(own);
   if (threadIdx.x % kWarp == kWarp - 1) s.parts[threadIdx.x / kWarp] = sum;
   __syncthreads();
   for (int i = 0; i < static_cast<int>(threadIdx.x) / kWarp; ++i) sum += s.parts[i];
-  if (sum - own < target && sum >= target) {
-    s.bin = threadIdx.x;
-    s.above = sum - own;
+  Units before = sum - all;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+    if (before < target && before + own[i] >= target) {
+      s.bin = static_cast<int>(threadIdx.x) * kPer + i;
+      s.above = before;
+    }
+    before += own[i];
   }
   __syncthreads();
 }
 
-__device__ inline void clear(SelectShared& s) {
-  __syncthreads();
-  s.sums[threadIdx.x] = 0;
-  s.counts[threadIdx.x] = 0;
-  __syncthreads();
+// The highest of a row, from its chunks' best.
+__device__ inline Units best_of_row(const ChunkStats* stats, int chunks, Units* parts) {
+  Units best = 0;
+  for (int i = threadIdx.x; i < chunks; i += kBlock) best = max(best, stats[i].best);
+  return block_highest(best, parts);
 }
 
-__device__ inline void count(SelectShared& s, int bin, Units units, uint32_t key) {
-  atomicAdd(&s.sums[bin], units);
-  atomicAdd(&s.counts[bin], 1u);
-  s.keys[bin] = key;
+// ---- stats --------------------------------------------------------------------------------------
+
+__global__ void __launch_bounds__(kBlock) stats_kernel(Rows x, Scratch scratch) {
+  __shared__ uint32_t seen[kChunk / 32];
+  __shared__ Units parts[kWarps];
+  const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
+  const Chunk c = chunk_of(x, row, chunk, seen);
+  float z[kEach];
+  float top = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    z[i] = c.id(i) < c.end ? c.z[c.id(i)] : -INFINITY;
+    top = fmaxf(top, z[i]);
+  }
+  top = block_max<kBlock>(top);
+  const float base = top == -INFINITY ? 0.0f : top;
+  float sum = 0.0f;
+  Units best = 0;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    if (c.id(i) >= c.end) continue;
+    sum += expf(z[i] - base);
+    best = max(best, Units{key_of(c.change(z[i], c.id(i)))} << 32 |
+                         (0xffffffffu - static_cast<uint32_t>(c.id(i))));
+  }
+  const double total = block_sum<kBlock>(static_cast<double>(sum));
+  best = block_highest(best, parts);
+  if (threadIdx.x == 0) scratch.stats[int64_t{row} * chunks + chunk] = {total, best, top};
+  RowState& state = scratch.states[row];
+  for (int i = chunk * kBlock + threadIdx.x; i < kSlices; i += chunks * kBlock) {
+    state.sums[i] = 0;
+    state.counts[i] = 0;
+  }
+  if (chunk == 0 && threadIdx.x == 0) state.members = 0;
 }
 
-// The key at which the units of the ids in falling order of key reach `target`, and the units of
-// the ids above it. kWeights: an id holds its weight, else one unit. Ids below `least` are left out.
+// ---- the result ---------------------------------------------------------------------------------
+
+// Called by the first warp: the token, and its logarithm under softmax(z) as z came.
+__device__ inline void store_choice(int32_t* tokens, float* logprobs, const Rows& x, int row,
+                                    const ChunkStats* stats, int chunks, int token) {
+  const int lane = threadIdx.x % kWarp;
+  float top = -INFINITY;
+  for (int i = lane; i < chunks; i += kWarp) top = fmaxf(top, stats[i].top);
+  top = warp_max(top);
+  double sum = 0.0;
+  for (int i = lane; i < chunks; i += kWarp) {
+    sum += stats[i].sum * exp(static_cast<double>(stats[i].top) - static_cast<double>(top));
+  }
+  sum = warp_sum(sum);
+  if (lane != 0) return;
+  tokens[row] = token;
+  logprobs[row] = static_cast<float>(static_cast<double>(x.logits[int64_t{row} * x.V + token]) -
+                                     static_cast<double>(top) - log(sum));
+}
+
+// ---- histogram ----------------------------------------------------------------------------------
+
+// The slice where top-p cuts and what lies above it. own: the units of slices 2i, 2i + 1 of thread
+// i; total: of all that top-k leaves.
+__device__ inline void cut_at_p(RowState& state, const Units (&own)[2], Units total, float top_p,
+                                BinShared& shared) {
+  const Units share = static_cast<Units>(static_cast<double>(top_p) * static_cast<double>(total));
+  const Units bound = max(Units{1}, min(share, total));
+  find_bin(own, bound, shared);
+  if (threadIdx.x != 0) return;
+  state.stage = kCutAtP;
+  state.bound = bound;
+  state.slice = shared.bin;
+  state.above = shared.above;
+}
+
+__global__ void __launch_bounds__(kBlock)
+    histogram_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
+  static_assert(kSlices == 2 * kBlock, "a thread takes two slices");
+  __shared__ uint32_t seen[kChunk / 32];
+  __shared__ Units sums[kSlices];
+  __shared__ uint32_t counts[kSlices];
+  __shared__ BinShared shared;
+  const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
+  const ops::SamplingRow settings = x.settings[row];
+  const ChunkStats* const stats = scratch.stats + int64_t{row} * chunks;
+  RowState& state = scratch.states[row];
+  const Units best = best_of_row(stats, chunks, shared.parts);
+  const uint32_t best_key = static_cast<uint32_t>(best >> 32);
+  const float top = best_key == 0 ? -INFINITY : value_of(best_key);
+  if (settings.temperature <= 0.0f || isinf(top)) {  // the highest itself
+    if (chunk > 0 || threadIdx.x >= kWarp) return;
+    if (threadIdx.x == 0) state.stage = kChosen;
+    store_choice(tokens, logprobs, x, row, stats, chunks,
+                 static_cast<int>(0xffffffffu - static_cast<uint32_t>(best)));
+    return;
+  }
+  const bool at_k = settings.top_k > 0 && settings.top_k < x.V, at_p = settings.top_p < 1.0f;
+  if (chunk == 0 && threadIdx.x == 0) {
+    state.stage = kDraw;  // unless the last block finds a cut
+    state.least = 0;
+    state.cut = 0;
+    state.ties = 0;
+    state.top = top;
+  }
+  if (!at_k && !at_p) return;
+  for (int i = threadIdx.x; i < kSlices; i += kBlock) {
+    sums[i] = 0;
+    counts[i] = 0;
+  }
+  const Chunk c = chunk_of(x, row, chunk, seen);
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    if (c.id(i) >= c.end) continue;
+    const float z = c[c.id(i)];
+    const int slice = slice_of(z, top);
+    const Units units = units_of(z, top);
+    if (units > 0) atomicAdd(&sums[slice], units);
+    atomicAdd(&counts[slice], 1u);
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < kSlices; i += kBlock) {
+    if (sums[i] > 0) atomicAdd(&state.sums[i], sums[i]);
+    if (counts[i] > 0) atomicAdd(&state.counts[i], counts[i]);
+  }
+  if (!is_last_block(scratch.tickets + row, chunks)) return;
+  Units own[2];
+  const int first = 2 * static_cast<int>(threadIdx.x);
+  if (at_k) {
+    own[0] = __ldcg(&state.counts[first]);
+    own[1] = __ldcg(&state.counts[first + 1]);
+    find_bin(own, static_cast<Units>(settings.top_k), shared);
+    if (threadIdx.x != 0) return;
+    state.stage = kCutAtK;
+    state.bound = static_cast<Units>(settings.top_k);
+    state.slice = shared.bin;
+    state.above = shared.above;
+    return;
+  }
+  own[0] = __ldcg(&state.sums[first]);
+  own[1] = __ldcg(&state.sums[first + 1]);
+  cut_at_p(state, own, block_units(own[0] + own[1], shared.parts), settings.top_p, shared);
+}
+
+// ---- gather -------------------------------------------------------------------------------------
+
+struct CutShared {
+  Units sums[kBins];
+  uint32_t counts[kBins];
+  uint32_t keys[kBins];  // of one member; of the only one where the count is 1
+  BinShared bin;
+};
+
+// The key at which the units of the members in falling order of key reach `target`, and the units
+// of the members above it. kWeights: a member holds its weight, else one unit. Keys below `least`
+// are left out.
 struct Cut {
   uint32_t key;
   Units above;
 };
 
 template <bool kWeights>
-__device__ inline Cut select(const Logits& z, uint32_t least, Units target, SelectShared& s) {
-  clear(s);
-  for (int id = threadIdx.x; id < z.V; id += kBlock) {
-    const float value = z[id];
-    const uint32_t key = key_of(value);
-    const Units units = kWeights ? z.units(value) : 1;
-    if (key >= least && units > 0) count(s, z.slice(value), units, key);
-  }
-  find_bin(s, target);
-  const int slice = s.bin;
-  Units above = s.above;
-  if (s.counts[slice] == 1) return {s.keys[slice], above};
+__device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint32_t least,
+                             Units target, CutShared& s) {
   uint32_t prefix = 0;  // the bits of the key found so far
+  Units above = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
     const uint32_t known = shift == 24 ? 0 : 0xffffffffu << (shift + 8);
-    clear(s);
-    for (int id = threadIdx.x; id < z.V; id += kBlock) {
-      const float value = z[id];
-      const uint32_t key = key_of(value);
-      if (key < least || (key & known) != prefix || z.slice(value) != slice) continue;
-      const Units units = kWeights ? z.units(value) : 1;
-      if (units > 0) count(s, 255 - (key >> shift & 255), units, key);
+    __syncthreads();
+    for (int i = threadIdx.x; i < kBins; i += kBlock) {
+      s.sums[i] = 0;
+      s.counts[i] = 0;
     }
-    find_bin(s, target - above);
-    const int bin = s.bin;
-    above += s.above;
+    __syncthreads();
+    for (int i = threadIdx.x; i < count; i += kBlock) {
+      const uint32_t key = __ldcg(members + i);
+      if (key < least || (key & known) != prefix) continue;
+      const Units units = kWeights ? units_of(value_of(key), top) : 1;
+      if (units == 0) continue;
+      const int bin = 255 - (key >> shift & 255);
+      atomicAdd(&s.sums[bin], units);
+      atomicAdd(&s.counts[bin], 1u);
+      s.keys[bin] = key;
+    }
+    __syncthreads();
+    const Units own[1] = {threadIdx.x < kBins ? s.sums[threadIdx.x] : 0};
+    find_bin(own, target - above, s.bin);
+    const int bin = s.bin.bin;
+    above += s.bin.above;
     prefix |= static_cast<uint32_t>(255 - bin) << shift;
     if (s.counts[bin] == 1) return {s.keys[bin], above};
   }
   return {prefix, above};
 }
 
-// ---- the draw -----------------------------------------------------------------------------------
-
-// What is kept: keys above `cut`, the first `ties` ids whose key is `cut`; of weight least_p or more.
-struct Kept {
-  uint32_t cut;
-  Units ties;
-  float least_p;
-};
-
-struct DrawShared {
-  Units sure[kWarps], ties[kWarps];
-  Units target, ties_before;  // inside the warp that holds the token
-  int warp;
-  int token;
-};
-
-__device__ inline Units kept_units(const Logits& z, float value, float least_p) {
-  const float p = z.weight(value);
-  return p < least_p ? 0 : static_cast<Units>(p * kUnits);
+// Top-p's cut inside the slice whose members these are.
+__device__ inline void finish_at_p(RowState& state, const uint32_t* members, int count,
+                                   uint32_t least, CutShared& shared) {
+  const Units bound = state.bound, before = state.above;
+  const float top = state.top;
+  const Cut cut = cut_of<true>(members, count, top, least, bound - before, shared);
+  if (threadIdx.x != 0) return;
+  const Units each = units_of(value_of(cut.key), top);
+  state.stage = kDraw;
+  state.cut = cut.key;
+  state.ties = (bound - (before + cut.above) + each - 1) / each;
 }
 
-// Every warp owns a run of ids: first the units of each run, then the token inside one.
-__device__ inline int draw(const Logits& z, const Kept& kept, double u, DrawShared& s) {
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int span = static_cast<int>(ceil_div(z.V, kBlock)) * kWarp;
-  const int begin = min(z.V, warp * span), end = min(z.V, begin + span);
-  Units sure = 0, ties = 0;
-  for (int id = begin + lane; id < end; id += kWarp) {
-    const float value = z[id];
-    const uint32_t key = key_of(value);
-    if (key > kept.cut) sure += kept_units(z, value, kept.least_p);
-    if (key == kept.cut) ++ties;
+__global__ void __launch_bounds__(kBlock) gather_kernel(Stage stage, Rows x, Scratch scratch) {
+  __shared__ uint32_t seen[kChunk / 32];
+  __shared__ CutShared shared;
+  const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
+  RowState& state = scratch.states[row];
+  if (state.stage != stage) return;
+  const int slice = state.slice;
+  const float top = state.top;
+  uint32_t* const members = scratch.members + int64_t{row} * x.V;
+  const Chunk c = chunk_of(x, row, chunk, seen);
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    if (c.id(i) >= c.end) continue;
+    const float z = c[c.id(i)];
+    if (slice_of(z, top) == slice) members[atomicAdd(&state.members, 1u)] = key_of(z);
   }
-  sure = warp_units(sure);
-  ties = warp_units(ties);
+  if (!is_last_block(scratch.tickets + row, chunks)) return;
+  const int count = static_cast<int>(__ldcg(&state.members));
   __syncthreads();
-  if (lane == 0) {
-    s.sure[warp] = sure;
-    s.ties[warp] = ties;
+  if (stage == kCutAtP) {
+    finish_at_p(state, members, count, state.least, shared);
+    return;
   }
-  __syncthreads();
-  const Units tie_units = kept.ties > 0 ? kept_units(z, value_of(kept.cut), kept.least_p) : 0;
+  const ops::SamplingRow settings = x.settings[row];
+  const uint32_t least =
+      cut_of<false>(members, count, top, 0, state.bound - state.above, shared).key;
   if (threadIdx.x == 0) {
-    Units before = 0, total = 0;
-    for (int i = 0; i < kWarps; ++i) {
-      const Units left = kept.ties > before ? kept.ties - before : 0;
-      total += s.sure[i] + min(left, s.ties[i]) * tie_units;
-      before += s.ties[i];
-    }
-    Units target = static_cast<Units>(u * static_cast<double>(total));
-    if (target >= total) target = total - 1;
-    before = 0;
-    s.warp = kWarps - 1;
-    for (int i = 0; i < kWarps; ++i) {
-      const Units left = kept.ties > before ? kept.ties - before : 0;
-      const Units own = s.sure[i] + min(left, s.ties[i]) * tie_units;
-      if (target < own) {
-        s.warp = i;
-        break;
-      }
-      target -= own;
-      before += s.ties[i];
-    }
-    s.target = target;
-    s.ties_before = before;
+    state.stage = kDraw;
+    state.least = least;
+    state.cut = least > 0 ? least - 1 : 0;
+    state.ties = 0;
   }
-  __syncthreads();
-  if (warp == s.warp) {
-    Units run = 0, ties_run = s.ties_before;
-    int token = -1;
-    for (int first = begin; first < end && token < 0; first += kWarp) {
-      const int id = first + lane;
-      const float value = id < end ? z[id] : -INFINITY;
-      const uint32_t key = id < end ? key_of(value) : 0;
-      const bool tie = id < end && key == kept.cut;
-      const unsigned tied = __ballot_sync(kAllLanes, tie);
-      const Units rank = ties_run + __popc(tied & ((1u << lane) - 1));
-      Units own = 0;
-      if (id < end && key > kept.cut) own = kept_units(z, value, kept.least_p);
-      if (tie && rank < kept.ties) own = tie_units;
-      const Units sum = warp_scan(own);
-      const unsigned passed = __ballot_sync(kAllLanes, run + sum > s.target);
-      if (passed != 0) token = first + __ffs(static_cast<int>(passed)) - 1;
-      run += __shfl_sync(kAllLanes, sum, kWarp - 1);
-      ties_run += __popc(tied);
-    }
-    if (lane == 0) s.token = token;
+  if (settings.top_p >= 1.0f) return;
+  // What top-k leaves: the slices above, and of this one the keys from `least` on.
+  Units left = 0;
+  for (int i = threadIdx.x; i < count; i += kBlock) {
+    const uint32_t key = __ldcg(members + i);
+    if (key >= least) left += units_of(value_of(key), top);
   }
+  left = block_units(left, shared.bin.parts);
+  Units own[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int of = 2 * static_cast<int>(threadIdx.x) + i;
+    own[i] = of < slice ? __ldcg(&state.sums[of]) : of == slice ? left : 0;
+  }
+  const Units total = block_units(own[0] + own[1], shared.bin.parts);
+  cut_at_p(state, own, total, settings.top_p, shared.bin);
   __syncthreads();
-  return s.token;
+  if (state.slice == slice) {
+    finish_at_p(state, members, count, least, shared);
+  } else if (threadIdx.x == 0) {
+    state.members = 0;
+  }
 }
 
-// ---- a row --------------------------------------------------------------------------------------
-
-// The id of the highest z, the lowest on ties, complemented in the low half; its key in the high.
-__device__ inline Units highest(const Logits& z, Units* parts) {
-  Units best = 0;
-  for (int id = threadIdx.x; id < z.V; id += kBlock) {
-    const Units candidate = Units{key_of(z[id])} << 32 | (0xffffffffu - static_cast<uint32_t>(id));
-    best = candidate > best ? candidate : best;
-  }
-  return highest_of_block(best, parts);
-}
+// ---- draw ---------------------------------------------------------------------------------------
 
 __device__ inline double uniform(uint64_t seed, uint32_t counter) {
-  const PhiloxWords words = philox(counter, 0, 0, 0, static_cast<uint32_t>(seed),
-                                   static_cast<uint32_t>(seed >> 32));
+  const PhiloxWords words =
+      philox(counter, 0, 0, 0, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
   const uint64_t bits = uint64_t{words.word[0] >> 5} << 26 | words.word[1] >> 6;
   return static_cast<double>(bits) * (1.0 / 9007199254740992.0);  // 2⁻⁵³
 }
 
-// Bits of the ids in the history; the block's own words of `seen`.
-__device__ inline void mark_seen(uint32_t* seen, int words, const int32_t* history, int begin,
-                                 int end) {
-  for (int i = threadIdx.x; i < words; i += kBlock) seen[i] = 0;
-  __syncthreads();
-  for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kBlock) {
-    const int32_t id = history[i];
-    atomicOr(&seen[id / 32], 1u << (id % 32));
-  }
-  __syncthreads();
+__device__ inline Units kept_units(float z, float top, float least_p) {
+  const float p = weight_of(z, top);
+  return p < least_p ? 0 : static_cast<Units>(p * kUnits);
 }
 
-struct SampleShared {
-  SelectShared select;
-  DrawShared draw;
+// Finds in `count` runs of ids the one that holds unit `target`, which becomes the unit inside it;
+// ties_before: ids at the cut before that run. By one warp; read(i): the units of run i.
+template <class Read>
+__device__ inline int find_run(int count, const Read& read, Units ties, Units tie_units,
+                               Units& target, Units& ties_before) {
+  const int lane = threadIdx.x % kWarp;
+  Units before = 0, tied = ties_before;
+  for (int first = 0;; first += kWarp) {
+    const int i = first + lane;
+    const ChunkUnits run = i < count ? read(i) : ChunkUnits{0, 0};
+    const Units ties_to = warp_scan(run.ties) + tied, ties_from = ties_to - run.ties;
+    const Units left = ties > ties_from ? ties - ties_from : 0;
+    const Units own = run.sure + min(left, run.ties) * tie_units;
+    const Units sum = warp_scan(own) + before;
+    const unsigned passed = __ballot_sync(kAllLanes, i < count && sum > target);
+    if (passed != 0) {
+      const int lane_of = __ffs(static_cast<int>(passed)) - 1;
+      target -= __shfl_sync(kAllLanes, sum - own, lane_of);
+      ties_before = __shfl_sync(kAllLanes, ties_from, lane_of);
+      return first + lane_of;
+    }
+    before = __shfl_sync(kAllLanes, sum, kWarp - 1);
+    tied = __shfl_sync(kAllLanes, ties_to, kWarp - 1);
+  }
+}
+
+struct DrawShared {
+  ChunkUnits runs[kWarps];
+  Units target, ties_before;
+  int run;
 };
 
-__device__ inline int choose(Logits& z, const ops::SamplingRow& row, SampleShared& shared) {
-  const Units best = highest(z, shared.select.parts);
-  const int best_id = static_cast<int>(0xffffffffu - static_cast<uint32_t>(best));
-  const uint32_t best_key = static_cast<uint32_t>(best >> 32);
-  z.top = best_key == 0 ? -INFINITY : value_of(best_key);
-  if (z.temperature == 0.0f || isinf(z.top)) return best_id;
-  uint32_t least = 0;
-  if (row.top_k > 0 && row.top_k < z.V) {
-    least = select<false>(z, 0, static_cast<Units>(row.top_k), shared.select).key;
+// The units of a warp's run of a chunk's ids.
+__device__ inline ChunkUnits run_units(const Chunk& c, int begin, int end, const RowState& state,
+                                       float least_p) {
+  ChunkUnits sum = {0, 0};
+  for (int id = begin + static_cast<int>(threadIdx.x) % kWarp; id < end; id += kWarp) {
+    const float z = c[id];
+    const uint32_t key = key_of(z);
+    if (key > state.cut) sum.sure += kept_units(z, state.top, least_p);
+    if (key == state.cut) ++sum.ties;
   }
-  Kept kept = {least > 0 ? least - 1 : 0, 0, row.min_p};
-  if (row.top_p < 1.0f) {
-    Units total = 0;
-    for (int id = threadIdx.x; id < z.V; id += kBlock) {
-      const float value = z[id];
-      if (key_of(value) >= least) total += z.units(value);
-    }
-    total = block_units(total, shared.select.parts);
-    const Units share = static_cast<Units>(static_cast<double>(row.top_p) *
-                                           static_cast<double>(total));
-    const Units bound = max(Units{1}, min(share, total));
-    const Cut cut = select<true>(z, least, bound, shared.select);
-    const Units each = z.units(value_of(cut.key));
-    kept.cut = cut.key;
-    kept.ties = (bound - cut.above + each - 1) / each;
-  }
-  return draw(z, kept, uniform(row.seed, row.counter), shared.draw);
+  return {warp_units(sum.sure), warp_units(sum.ties)};
 }
 
 __global__ void __launch_bounds__(kBlock)
-    sample_kernel(int32_t* tokens, float* logprobs, const float* logits,
-                  const ops::SamplingRow* rows, const int32_t* history, uint32_t* seen, int V) {
-  __shared__ SampleShared shared;
-  const ops::SamplingRow row = rows[blockIdx.x];
-  const int words = (V + 31) / 32;
-  Logits z = {logits + int64_t{blockIdx.x} * V, nullptr, 1.0f, 0.0f, V, 0.0f};
-  float top = -INFINITY;
-  for (int id = threadIdx.x; id < V; id += kBlock) top = fmaxf(top, z.z[id]);
-  top = block_max<kBlock>(top);
-  double sum = 0.0;
-  for (int id = threadIdx.x; id < V; id += kBlock) sum += static_cast<double>(expf(z.z[id] - top));
-  sum = block_sum<kBlock>(sum);
-  if (row.repetition_penalty != 1.0f) {
-    uint32_t* const own = seen + int64_t{blockIdx.x} * words;
-    mark_seen(own, words, history, row.history_begin, row.history_end);
-    z.seen = own;
-    z.penalty = row.repetition_penalty;
+    draw_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
+  __shared__ uint32_t seen[kChunk / 32];
+  __shared__ Units parts[kWarps];
+  __shared__ DrawShared shared;
+  const int row = blockIdx.y, chunks = gridDim.x;
+  const RowState& state = scratch.states[row];
+  if (state.stage == kChosen) return;
+  const ops::SamplingRow settings = x.settings[row];
+  const uint32_t cut = state.cut;
+  const float top = state.top;
+  ChunkUnits* const all = scratch.units + int64_t{row} * chunks;
+  {
+    const Chunk c = chunk_of(x, row, blockIdx.x, seen);
+    Units sure = 0, ties = 0;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (c.id(i) >= c.end) continue;
+      const float z = c[c.id(i)];
+      const uint32_t key = key_of(z);
+      if (key > cut) sure += kept_units(z, top, settings.min_p);
+      if (key == cut) ++ties;
+    }
+    sure = block_units(sure, parts);
+    ties = block_units(ties, parts);
+    if (threadIdx.x == 0) all[blockIdx.x] = {sure, ties};
   }
-  z.temperature = fmaxf(row.temperature, 0.0f);
-  const int token = choose(z, row, shared);
-  if (threadIdx.x != 0) return;
-  tokens[blockIdx.x] = token;
-  logprobs[blockIdx.x] = static_cast<float>(static_cast<double>(z.z[token]) -
-                                            static_cast<double>(top) - log(sum));
+  if (!is_last_block(scratch.tickets + row, chunks)) return;
+
+  // The chunk, the warp's run in it, the token.
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const Units tie_units =
+      state.ties > 0 ? kept_units(value_of(cut), top, settings.min_p) : Units{0};
+  const auto of_chunk = [&](int i) {
+    return ChunkUnits{__ldcg(&all[i].sure), __ldcg(&all[i].ties)};
+  };
+  if (warp == 0) {
+    Units sure = 0, ties = 0;
+    for (int i = lane; i < chunks; i += kWarp) {
+      sure += of_chunk(i).sure;
+      ties += of_chunk(i).ties;
+    }
+    const Units total = warp_units(sure) + min(state.ties, warp_units(ties)) * tie_units;
+    Units target =
+        static_cast<Units>(uniform(settings.seed, settings.counter) * static_cast<double>(total));
+    if (target >= total) target = total - 1;
+    Units ties_before = 0;
+    const int chunk = find_run(chunks, of_chunk, state.ties, tie_units, target, ties_before);
+    if (lane == 0) {
+      shared.run = chunk;
+      shared.target = target;
+      shared.ties_before = ties_before;
+    }
+  }
+  __syncthreads();
+  const Chunk c = chunk_of(x, row, shared.run, seen);
+  constexpr int kSpan = kChunk / kWarps;
+  const int begin = min(c.end, c.begin + warp * kSpan), end = min(c.end, begin + kSpan);
+  const ChunkUnits run = run_units(c, begin, end, state, settings.min_p);
+  if (lane == 0) shared.runs[warp] = run;
+  __syncthreads();
+  if (warp != 0) return;
+  Units target = shared.target, ties_before = shared.ties_before;
+  const int of_run = find_run(
+      kWarps, [&](int i) { return shared.runs[i]; }, state.ties, tie_units, target, ties_before);
+  const int first = c.begin + of_run * kSpan, last = min(c.end, first + kSpan);
+  const int token =
+      first + find_run(
+                  last - first,
+                  [&](int i) {
+                    const float z = c[first + i];
+                    const uint32_t key = key_of(z);
+                    return ChunkUnits{key > cut ? kept_units(z, top, settings.min_p) : 0,
+                                      Units{key == cut}};
+                  },
+                  state.ties, tie_units, target, ties_before);
+  store_choice(tokens, logprobs, x, row, scratch.stats + int64_t{row} * chunks, chunks, token);
+}
+
+// Cuts `bytes` for each row off a block, a multiple of 16.
+template <class T>
+T* take(char*& block, int64_t count) {
+  T* const taken = reinterpret_cast<T*>(block);
+  block += ceil_div(count * int64_t{sizeof(T)}, 16) * 16;
+  return taken;
 }
 
 }  // namespace
@@ -378,11 +636,31 @@ void ops::sample(int32_t* tokens, float* logprobs, float* logits, const Sampling
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  uint32_t* const seen =
-      static_cast<uint32_t*>(device.scratch(size_t(rows * ceil_div(V, 32)) * sizeof(uint32_t)));
-  sample_kernel<<<static_cast<unsigned>(rows), kBlock, 0, device.stream()>>>(
-      tokens, logprobs, logits, rows_settings, history, seen, static_cast<int>(V));
-  check_launch("sample");
+  const int64_t chunks = ceil_div(V, kChunk), together = std::min(rows, kRows);
+  const auto scratch_at = [&](char* block) {
+    Scratch scratch;
+    scratch.states = take<RowState>(block, together);
+    scratch.stats = take<ChunkStats>(block, together * chunks);
+    scratch.units = take<ChunkUnits>(block, together * chunks);
+    scratch.members = take<uint32_t>(block, together * V);
+    scratch.tickets = reinterpret_cast<unsigned*>(block);  // the end, for the size
+    return scratch;
+  };
+  const size_t bytes = reinterpret_cast<size_t>(scratch_at(nullptr).tickets);
+  Scratch scratch = scratch_at(static_cast<char*>(device.scratch(bytes)));
+  scratch.tickets = device.tickets(together);
+  for (int64_t first = 0; first < rows; first += kRows) {
+    const dim3 grid(static_cast<unsigned>(chunks),
+                    static_cast<unsigned>(std::min(kRows, rows - first)));
+    const Rows x = {logits + first * V, rows_settings + first, history, static_cast<int>(V)};
+    stats_kernel<<<grid, kBlock, 0, device.stream()>>>(x, scratch);
+    histogram_kernel<<<grid, kBlock, 0, device.stream()>>>(tokens + first, logprobs + first, x,
+                                                           scratch);
+    gather_kernel<<<grid, kBlock, 0, device.stream()>>>(kCutAtK, x, scratch);
+    gather_kernel<<<grid, kBlock, 0, device.stream()>>>(kCutAtP, x, scratch);
+    draw_kernel<<<grid, kBlock, 0, device.stream()>>>(tokens + first, logprobs + first, x, scratch);
+    check_launch("sample");
+  }
 }
 
 }  // namespace qlora

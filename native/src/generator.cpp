@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "group_decode.h"
 #include "linear_group.h"
 
 namespace qlora {

@@ -81,41 +81,4 @@ void group_backward(act_t* dx, const act_t* dy, int64_t lddy, const act_t* x, bo
                        lora.scale(), device);
 }
 
-void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int64_t rows,
-                  Model& model) {
-  const GroupShape& shape = shape_of(model, group);
-  const int64_t R = active_rank(model, group);
-  Device& device = model.device();
-  if (R > 0) {
-    ops::Weight a;
-    a.out = R;
-    a.in = shape.in;
-    a.plain = model.active_lora()->a(layer, group);
-    a.ld = shape.in;
-    ops::linear_decode(x + shape.in, shape.ld, x, shape.ld, rows, a, 0.0f, device);
-  }
-  if (model.tiles().resident()) {
-    ops::Weight w;
-    w.out = shape.out;
-    w.in = shape.in + R;
-    w.plain = model.tiles().get(layer, group, model.weights(), model.active_lora(), device);
-    w.ld = shape.ld;
-    ops::linear_decode(y, ldy, x, shape.ld, rows, w, 0.0f, device);
-    return;
-  }
-  for (int p = 0; p < shape.num_parts; ++p) {
-    const GroupPart& part = shape.parts[static_cast<size_t>(p)];
-    ops::linear_decode(y + part.out_offset, ldy, x, shape.ld, rows,
-                       model.weights().linear(layer, part.module), 0.0f, device);
-    if (R == 0 || part.rank == 0) continue;
-    ops::Weight b;
-    b.out = part.out;
-    b.in = part.rank;
-    b.plain = model.active_lora()->scaled_b(layer, group, p);
-    b.ld = part.rank;
-    ops::linear_decode(y + part.out_offset, ldy, x + shape.in + part.rank_offset, shape.ld, rows, b,
-                       1.0f, device);
-  }
-}
-
 }  // namespace qlora

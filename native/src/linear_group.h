@@ -37,8 +37,5 @@ void group_forward(act_t* y, int64_t ldy, act_t* x, const GroupRows& rows, Model
 // the adapter's layout.
 void group_backward(act_t* dx, const act_t* dy, int64_t lddy, const act_t* x, bool need_dx,
                     float* gradients, const GroupRows& rows, Model& model);
-// The same forward for few rows, from the quantised weights where they are not resident.
-void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int64_t rows,
-                  Model& model);
 
 }  // namespace qlora

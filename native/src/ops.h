@@ -114,12 +114,33 @@ void gemm_f32(float* c, int64_t ldc, const act_t* a, int64_t lda, bool trans_a, 
               int64_t ldb, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, float beta,
               Device& d);
 // y [m, out] = x [m, in] · wᵀ + beta · y for few rows (decode, any m ≥ 1, tuned for m ≤ 64): reads
-// the quantised form directly. beta is 0 or 1. A row of y has the same bits whatever m is.
+// the quantised form directly. beta is 0 or 1. On the CPU a row of y has the same bits whatever m is.
+// On CUDA it has them within m ≤ 4 and within m > 4 for NF4 weights, and within m ≤ 8 for plain ones:
+// few and many rows are added up in different orders.
 void linear_decode(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const Weight& w,
                    float beta, Device& d);
 // The same with an fp32 result and beta 0 (logits).
 void linear_decode_f32(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                        const Weight& w, Device& d);
+
+// The linears that share an input, each with its LoRA pair, for few rows:
+//   U = x · Aᵀ,  y[:, first_p … first_p + out_p) = x · W_pᵀ + U_p · sB_pᵀ for every part p.
+// x [m, in + R]: U is written to its last R columns. Rows as linear_decode has them.
+constexpr int kMostParts = 3;
+struct DecodePart {
+  Weight w;                           // quantised, or plain
+  int64_t first = 0;                  // column of y
+  const act_t* scaled_b = nullptr;    // s·B [out, rank]; null when rank is 0
+  int64_t rank = 0, rank_offset = 0;  // columns of U
+};
+struct DecodeGroup {
+  DecodePart parts[kMostParts];
+  int num_parts = 0;
+  const act_t* a = nullptr;  // A [rank, in], the parts' stacked; null when rank is 0
+  int64_t rank = 0;          // R
+};
+void linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int64_t m,
+                         const DecodeGroup& group, Device& d);
 
 // ---- LoRA -----------------------------------------------------------------------------------
 // A group is the linears that share an input: qkv, o, gate+up, down. With X [T, in], stacked

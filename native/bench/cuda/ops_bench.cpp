@@ -302,30 +302,72 @@ void attention(int64_t T, int64_t P, int64_t length) {
   qlora::cuda::select_attention_path(AttentionPath::automatic, device());
 }
 
+// Like moves, for ops of a few microseconds: many of them as one CUDA graph, so that the gaps between
+// launches are those of a decode step.
+void moves_in_graph(const char* name, double bytes, const std::function<void()>& work) {
+  if (!selected(name)) return;
+  constexpr int kTimes = 24;
+  const cudaStream_t stream = device().stream();
+  work();  // scratch is allocated
+  device().synchronize();
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  qlora::cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
+  for (int i = 0; i < kTimes; ++i) work();
+  qlora::cuda::check(cudaStreamEndCapture(stream, &graph), "capturing");
+  qlora::cuda::check(cudaGraphInstantiate(&replay, graph, 0), "capturing");
+  const double seconds =
+      time_of([&] { qlora::cuda::check(cudaGraphLaunch(replay, stream), "replaying"); }) / kTimes;
+  cudaGraphExecDestroy(replay);
+  cudaGraphDestroy(graph);
+  std::printf("%-38s %8.2f us %8.0f GB/s    %5.1f %% of copy\n", name, seconds * 1e6,
+              bytes / seconds / 1e9, 100 * bytes / seconds / copy_rate);
+}
+
 // One token a sequence, m sequences. Weights rotate, so that none stays in the cache.
 void decode(int64_t m) {
   const std::string rows = ", m " + std::to_string(m);
-  const int64_t copies = 8, n = kFfn * kHidden;
-  const Block<uint8_t> packed(copies * n / 2);
-  const Block<float> absmax(copies * n / 64);
-  const Block<act_t> x(m * kFfn, 1), y(m * kFfn, 2);
+  const int64_t copies = 4, most = 2 * kFfn * kHidden;  // weights of the largest group
+  const Block<uint8_t> packed(copies * most / 2), codes(copies * most / 64);
+  const Block<float> absmax2(copies * most / 64 / 256);
+  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2), a(3 * kRank * kFfn, 3);
+  const Block<act_t> b(2 * kFfn * kRank, 4);
   int64_t turn = 0;
-  const auto product = [&](const char* name, int64_t out, int64_t in) {
-    const double bytes = double(out * in) * (0.5 + 4.0 / 64);
-    moves((name + rows).c_str(), bytes, [&] {
+  const auto group = [&](const char* name, std::vector<int64_t> outs, int64_t in, int64_t rank) {
+    const int64_t parts = static_cast<int64_t>(outs.size());
+    double values = 0;
+    for (const int64_t out : outs) values += double(out * in);
+    const double bytes = values * (0.5 + 1.0 / 64) + 2.0 * double(rank * parts * in);
+    moves_in_graph((name + rows).c_str(), bytes, [&, outs] {
       const int64_t copy = turn++ % copies;
-      ops::Weight w;
-      w.out = out;
-      w.in = in;
-      w.packed = packed.data + copy * n / 2;
-      w.absmax = absmax.data + copy * n / 64;
-      ops::linear_decode(y.data, out, x.data, in, m, w, 0.0f, device());
+      ops::DecodeGroup g;
+      g.num_parts = static_cast<int>(parts);
+      g.rank = rank * parts;
+      g.a = a.data;
+      int64_t first = 0;
+      for (int p = 0; p < g.num_parts; ++p) {
+        ops::DecodePart& part = g.parts[p];
+        part.w.out = outs[size_t(p)];
+        part.w.in = in;
+        part.w.packed = packed.data + (copy * most + first * in) / 2;
+        part.w.absmax_codes = codes.data + (copy * most + first * in) / 64;
+        part.w.absmax2 = absmax2.data + copy * most / 64 / 256;
+        part.first = first;
+        part.rank = rank;
+        part.rank_offset = rank * p;
+        part.scaled_b = rank > 0 ? b.data + first * rank : nullptr;
+        first += part.w.out;
+      }
+      ops::linear_group_decode(y.data, first, x.data, in + g.rank, m, g, device());
     });
   };
-  product("linear_decode 14336 x 4096", kFfn, kHidden);
-  product("linear_decode 4096 x 14336", kHidden, kFfn);
-  product("linear_decode 4096 x 4096", kHidden, kHidden);
-  product("linear_decode 1024 x 4096", 1024, kHidden);
+  for (const int64_t rank : {int64_t{0}, kRank}) {
+    const std::string lora = rank > 0 ? "+ LoRA " : "";
+    group((lora + "q, k, v").c_str(), {kHidden, 1024, 1024}, kHidden, rank);
+    group((lora + "o").c_str(), {kHidden}, kHidden, rank);
+    group((lora + "gate, up").c_str(), {kFfn, kFfn}, kHidden, rank);
+    group((lora + "down").c_str(), {kHidden}, kFfn, rank);
+  }
   {
     const Block<act_t> head(kVocabulary * kHidden, 3);
     const Block<float> logits(m * kVocabulary);
@@ -333,7 +375,7 @@ void decode(int64_t m) {
     w.out = kVocabulary;
     w.in = w.ld = kHidden;
     w.plain = head.data;
-    moves(("linear_decode logits" + rows).c_str(), 2.0 * double(kVocabulary * kHidden), [&] {
+    moves_in_graph(("linear_decode logits" + rows).c_str(), 2.0 * double(kVocabulary * kHidden), [&] {
       ops::linear_decode_f32(logits.data, kVocabulary, x.data, kHidden, m, w, device());
     });
     std::vector<ops::SamplingRow> settings(
@@ -343,7 +385,7 @@ void decode(int64_t m) {
                             settings.size() * sizeof settings[0]);
     const Block<int32_t> tokens(m), history(400);
     const Block<float> logprobs(m);
-    moves(("sample" + rows).c_str(), 4.0 * double(m * kVocabulary), [&] {
+    moves_in_graph(("sample" + rows).c_str(), 4.0 * double(m * kVocabulary), [&] {
       ops::sample(tokens.data, logprobs.data, logits.data,
                   reinterpret_cast<const ops::SamplingRow*>(settings_device.data), history.data, m,
                   kVocabulary, device());
@@ -356,8 +398,8 @@ void decode(int64_t m) {
   const Block<int32_t> slots(m), lengths(m);
   const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length));
   device().copy_to_device(lengths.data, host.data(), host.size() * sizeof host[0]);
-  moves(("attention_decode, 336 + 170 keys" + rows).c_str(), 4.0 * double((P + m * length) * G * D),
-        [&] {
+  moves_in_graph(("attention_decode, 336 + 170 keys" + rows).c_str(),
+        4.0 * double((P + m * length) * G * D), [&] {
           ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data, lengths.data, P,
                                 m, 32, device());
         });

@@ -1,4 +1,4 @@
-// linear_decode, kv_append and attention_decode; rows that must not depend on their neighbours.
+// linear_decode, linear_group_decode, kv_append and attention_decode; rows that must not depend on their neighbours.
 #include <algorithm>
 
 #include "cuda_test.h"
@@ -134,14 +134,19 @@ void check_linear(const Linear& size, Form form) {
   ops::linear_decode_f32(full.data(), size.out, rows.data(), rows.ld(), size.m, weight.w, device());
   const Doubles all = doubles(full.read());
   compare(name + " f32", all, want, naive);
-  // A row alone has the bits it has in company.
-  for (const int64_t row : {int64_t{0}, size.m / 2, size.m - 1}) {
-    const Buffer<float> alone(size.out);
-    ops::linear_decode_f32(alone.data(), size.out, rows.data() + row * rows.ld(), rows.ld(), 1,
-                           weight.w, device());
+  // A row has the same bits in any company, as far as ops.h says so.
+  const bool is_cpu = sizeof(act_t) == 4;
+  const int64_t few = form == Form::plain ? 8 : 4;
+  if (!is_cpu && form == Form::plain && size.m > few) return;
+  const int64_t together = is_cpu || size.m <= few ? 1 : few + 1;
+  for (const int64_t row : {int64_t{0}, size.m / 2, size.m - together}) {
+    if (row + together > size.m) continue;
+    const Buffer<float> apart(together * size.out);
+    ops::linear_decode_f32(apart.data(), size.out, rows.data() + row * rows.ld(), rows.ld(),
+                           together, weight.w, device());
     const auto begin = all.begin() + row * size.out;
-    expect(doubles(alone.read()) == Doubles(begin, begin + size.out),
-           name + ": row " + std::to_string(row) + " alone differs");
+    expect(doubles(apart.read()) == Doubles(begin, begin + together * size.out),
+           name + ": row " + std::to_string(row) + " apart differs");
   }
 }
 
@@ -150,13 +155,113 @@ CUDA_OP_TEST(linear_decode) {
       {19, 1, 64, 0},    {1, 16, 64, 8},    {1, 130, 256, 8},  {2, 17, 1024, 0}, {5, 33, 640, 8},
       {8, 64, 128, 16},  {9, 100, 320, 8},  {16, 20, 512, 0},  {17, 48, 192, 8}, {33, 40, 2048, 8},
       {64, 33, 192, 0},  {70, 48, 128, 8},  {17, 130, 576, 8}, {70, 300, 704, 0},
-       {1, 300, 16, 0},   {3, 70, 40, 8},   {2, 24, 4104, 0},
+      {1, 300, 16, 0},   {3, 70, 40, 8},    {2, 24, 4104, 0},
+      // more tiles than teams, more runs than warps; `in` split over blocks
+      {4, 6500, 192, 8}, {3, 40, 4160, 0},  {5, 200, 4160, 0}, {31, 390, 1984, 8},
       // not aligned, blocks across rows
       {1, 1, 1, 0},      {3, 33, 123, 1},   {6, 70, 65, 7},    {11, 9, 256, 1},  {2, 5, 96, 0},
   };
   for (const Linear& size : sizes) {
     for (const Form form : {Form::plain, Form::nf4, Form::nested}) check_linear(size, form);
   }
+}
+
+// ---- linear_group_decode ------------------------------------------------------------------------
+
+struct GroupSize {
+  int64_t m, in;
+  std::vector<int64_t> outs, ranks;
+};
+
+void check_group(const GroupSize& size, Form form) {
+  const char* const forms[] = {"plain", "nf4", "nested"};
+  const std::string name = shape(forms[int(form)], "m", size.m, "in", size.in, "out", size.outs[0],
+                                 "parts", int64_t(size.outs.size()));
+  ops::DecodeGroup group;
+  group.num_parts = static_cast<int>(size.outs.size());
+  int64_t out = 0;
+  for (size_t p = 0; p < size.outs.size(); ++p) {
+    group.rank += size.ranks[p];
+    out += size.outs[p];
+  }
+  const int64_t ldx = size.in + group.rank + 7 - (size.in + group.rank + 7) % 8;
+  const Doubles a = normal_bf16(group.rank * size.in, 5, 1 / std::sqrt(double(size.in)));
+  const Matrix a_matrix(a, std::max<int64_t>(1, group.rank), group.rank > 0 ? size.in : 0, size.in);
+  group.a = group.rank > 0 ? a_matrix.data() : nullptr;
+  const Doubles x = normal_bf16(size.m * size.in, 1);
+  Doubles u, naive_u;
+  for (int64_t i = 0; i < size.m * group.rank; ++i) {
+    double sum = 0.0;
+    for (int64_t k = 0; k < size.in; ++k) {
+      sum += x[size_t(i / group.rank * size.in + k)] * a[size_t(i % group.rank * size.in + k)];
+    }
+    u.push_back(sum);
+    naive_u.push_back(bf16(sum));
+  }
+  std::vector<DeviceWeight> weights;
+  std::vector<Matrix> bs;
+  std::vector<Doubles> b_values;
+  int64_t first = 0, offset = 0;
+  for (size_t p = 0; p < size.outs.size(); ++p) {
+    const int64_t rank = size.ranks[p];
+    weights.push_back(make_weight({size.m, size.outs[p], size.in, 0}, form));
+    b_values.push_back(normal_bf16(size.outs[p] * rank, uint32_t(7 + p), 0.1));
+    bs.emplace_back(b_values.back(), size.outs[p], rank, rank);
+    ops::DecodePart& part = group.parts[p];
+    part.w = weights.back().w;
+    part.first = first;
+    part.rank = rank;
+    part.rank_offset = offset;
+    part.scaled_b = rank > 0 ? bs.back().data() : nullptr;
+    first += size.outs[p];
+    offset += rank;
+  }
+  Doubles want(size_t(size.m * out)), naive = want;
+  for (size_t p = 0; p < size.outs.size(); ++p) {
+    const Linear linear = {size.m, size.outs[p], size.in, 0};
+    const Doubles exact = product(x, weights[p].values, linear, false);
+    const Doubles rough = product(x, weights[p].values, linear, true);
+    for (int64_t i = 0; i < size.m * size.outs[p]; ++i) {
+      const int64_t n = i / size.outs[p], o = i % size.outs[p];
+      double sum = 0.0, rough_sum = 0.0;
+      for (int64_t r = 0; r < size.ranks[p]; ++r) {
+        const double b = b_values[p][size_t(o * size.ranks[p] + r)];
+        sum += u[size_t(n * group.rank + group.parts[p].rank_offset + r)] * b;
+        rough_sum += naive_u[size_t(n * group.rank + group.parts[p].rank_offset + r)] * b;
+      }
+      const size_t at = size_t(n * out + group.parts[p].first + o);
+      want[at] = exact[size_t(i)] + sum;
+      naive[at] = bf16(rough[size_t(i)] + bf16(rough_sum));
+    }
+  }
+  Doubles wide_x;  // with room for U
+  for (int64_t i = 0; i < size.m; ++i) {
+    wide_x.insert(wide_x.end(), x.begin() + i * size.in, x.begin() + (i + 1) * size.in);
+    wide_x.insert(wide_x.end(), size_t(group.rank), 3.0);
+  }
+  const Doubles got = twice(name, [&] {
+    const Matrix rows(wide_x, size.m, size.in + group.rank, ldx);
+    const Matrix y(size.m, out, out + 3);
+    ops::linear_group_decode(y.data(), y.ld(), rows.data(), ldx, size.m, group, device());
+    rows.read();  // the gaps
+    return y.read();
+  });
+  compare(name, got, want, naive);
+}
+
+CUDA_OP_TEST(linear_group_decode) {
+  for (const int64_t m : {1, 3, 4, 5, 8, 13, 29, 64, 70}) {
+    for (const Form form : {Form::plain, Form::nf4, Form::nested}) {
+      check_group({m, 320, {48, 16, 33}, {16, 8, 16}}, form);
+      check_group({m, 1024, {130}, {16}}, form);
+      check_group({m, 192, {20, 150}, {0, 0}}, form);
+    }
+  }
+  check_group({2, 576, {40, 24}, {5, 3}}, Form::nested);
+  check_group({9, 576, {40, 24}, {5, 3}}, Form::nested);
+  check_group({6, 70, {40, 24}, {2, 4}}, Form::nf4);
+  check_group({4, 1152, {140, 24}, {40, 24}}, Form::nested);
+  check_group({33, 1152, {140, 24}, {40, 24}}, Form::nested);
 }
 
 // ---- attention over the caches ------------------------------------------------------------------

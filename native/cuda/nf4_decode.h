@@ -1,0 +1,21 @@
+// Products of few rows with NF4 weights, for linear_decode and linear_group_decode.
+#pragma once
+
+#include "cuda_device.h"
+#include "ops.h"
+
+namespace qlora {
+namespace cuda {
+
+// Whether the tiled kernels take this weight and these rows; else linear_decode's own do.
+bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx);
+
+// y [m, …] = x · Wᵀ + u · sBᵀ + beta · y over the parts of the group, all nf4_tiled; u: the columns
+// of x from the weights' `in` on, read only where a part has a rank.
+void nf4_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
+void nf4_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
+
+}  // namespace cuda
+}  // namespace qlora
