@@ -14,9 +14,7 @@ namespace {
 
 constexpr int D = 128;
 constexpr int kConsumers = 2;  // warpgroups
-constexpr int kConsumerWarps = kConsumers * kWarpgroup / kWarp;
 constexpr int kBlock = (kConsumers + 1) * kWarpgroup;
-constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 constexpr int kAlignment = 1024;
 
 template <class Buffers>
@@ -39,6 +37,9 @@ struct DqBuffers {
 constexpr int kDqShared = sizeof(DqBuffers) + kAlignment;
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr int kConsumerWarps = kConsumers * kWarpgroup / kWarp;
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
+
 struct DqBarriers {
   uint64_t filled[kDqStages], free[kDqStages], rows_filled, rows_free;
 };
