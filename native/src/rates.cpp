@@ -16,8 +16,7 @@ constexpr int64_t kLargestProduct = 8192;
 constexpr double kLongEnough = 1e-3;    // seconds of one product from which it fills the device
 constexpr double kGroupSeconds = 0.02;  // timed together, so that launches and waits do not count
 constexpr int kGroups = 5;
-constexpr int64_t kCopyBytes = int64_t{1} << 30;  // far beyond any cache
-constexpr int64_t kUploadBytes = int64_t{256} << 20;
+constexpr int64_t kCopyBytes = int64_t{256} << 20;  // each way; beyond any cache
 
 class Block {
  public:
@@ -96,13 +95,13 @@ DeviceRates measure_rates(Device& device) {
   {
     const int64_t bytes = std::min(kCopyBytes, free_bytes / 4);
     const Block from(device, bytes), to(device, bytes);
-    ops::random_normal(from.as<float>(), bytes / static_cast<int64_t>(sizeof(float)), 1, 0, 1.0,
-                       device);
+    ops::random_uniform(from.as<float>(), bytes / static_cast<int64_t>(sizeof(float)), 1, 0, 1.0,
+                        device);
     const double seconds = seconds_of(
         [&] { device.copy(to.as<void>(), from.as<void>(), static_cast<size_t>(bytes)); }, device);
     rates.copy_bytes = 2 * static_cast<double>(bytes) / seconds;
   }
-  const int64_t bytes = std::min(kUploadBytes, free_bytes / 4);
+  const int64_t bytes = std::min(kCopyBytes, free_bytes / 4);
   const std::vector<char> host(static_cast<size_t>(bytes), 1);
   const Block to(device, bytes);
   const double seconds =
