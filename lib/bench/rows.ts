@@ -31,7 +31,7 @@ function scale(job: RowJob): {
   steps: number;
 } {
   if (job.shape === "small") {
-    return { samples: 128, validation: 16, part: 2, full: 4, steps: 1 };
+    return { samples: 64, validation: 16, part: 2, full: 4, steps: 1 };
   }
   return {
     samples: 12750,
@@ -162,7 +162,7 @@ async function decodeRow(job: RowJob): Promise<RowResult> {
     { ...base, batch: 64, prompt: SEED_SHAPE.prefix + 48, shared: SEED_SHAPE.prefix },
     { ...base, batch: 1, temperature: 0.7 },
   ];
-  const bars: Readonly<Record<number, number>> = { 0: 400, 2: 15000 };
+  const bars: Readonly<Record<number, number>> = { 0: 400, 2: 15000, 3: 15000 };
   const times = await timeDecode(SHAPES[job.shape], job.backend, cases);
   return {
     figures: times.map((one, i) => ({

@@ -21,11 +21,12 @@ export function keeps(value: number | null, bar: Bar | null): boolean | null {
 export function formatTable(reports: readonly RowReport[]): string {
   const lines: string[][] = [["", "measured", "bar", "", "how"]];
   for (const { title, figures, error } of reports) {
-    if (error !== null) lines.push([title, "failed", "", "✗", error.split("\n").at(-1) ?? ""]);
+    lines.push([`${title}:`]);
+    if (error !== null) lines.push(["  failed", "", "", "✗", error.split("\n").at(-1) ?? ""]);
     for (const { name, value, unit, bar = null, note = "" } of figures) {
       const kept = keeps(value, bar);
       lines.push([
-        name,
+        `  ${name}`,
         `${formatValue(value)} ${unit}`,
         bar === null ? "" : `${bar.at === "most" ? "≤" : "≥"} ${bar.value.toLocaleString("en-US")}`,
         kept === null ? "" : kept ? "✓" : "✗",
@@ -35,7 +36,7 @@ export function formatTable(reports: readonly RowReport[]): string {
     lines.push([]);
   }
   const widths = [0, 1, 2, 3].map((column) =>
-    Math.max(...lines.map((line) => [...(line[column] ?? "")].length))
+    Math.max(...lines.map((line) => line.length < 2 ? 0 : [...(line[column] ?? "")].length))
   );
   return lines.map((line) =>
     line.map((cell, column) => {
