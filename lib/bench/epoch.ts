@@ -5,8 +5,14 @@ import { median } from "@lib/bench/row.ts";
 import type { Sample } from "@lib/chat/sample.ts";
 import { type Config, LORA_MODULES, resolveConfig } from "@lib/config.ts";
 import type { Architecture } from "@lib/engine/architecture.ts";
-import { attendedPairs, type BatchSize, trainingFlops } from "@lib/engine/flops.ts";
+import {
+  attendedPairs,
+  type BatchSize,
+  type KeptLayers,
+  trainingFlops,
+} from "@lib/engine/flops.ts";
 import type { Backend } from "@lib/engine/library.ts";
+import type { MemoryReport } from "@lib/engine/memory.ts";
 import type { LoraModule } from "@lib/engine/model.ts";
 import { Run } from "@lib/experiment/run.ts";
 import { planMicroBatches } from "@lib/training/packing.ts";
@@ -64,6 +70,7 @@ export function seedConfig(options: {
   readonly modules?: readonly LoraModule[];
   readonly memory?: string | null;
   readonly steps?: number | null;
+  readonly set?: readonly string[];
 }): Config {
   const { backend, modules = LORA_MODULES, memory = null, steps = null } = options;
   return resolveConfig({
@@ -76,6 +83,7 @@ export function seedConfig(options: {
       `training.max_steps=${steps}`,
       "training.eval_every=1000000",
       "training.save_every=1000000",
+      ...options.set ?? [],
     ],
   });
 }
@@ -110,6 +118,11 @@ export function stepSizes(
   });
 }
 
+/** What a plan keeps for the backward pass. */
+export function keptLayers({ kept_layers }: MemoryReport): KeptLayers {
+  return { products: kept_layers, whole: kept_layers };
+}
+
 /** Tokens computed and operations done in each of an epoch's steps. */
 function epochWork(
   architecture: Architecture,
@@ -119,11 +132,11 @@ function epochWork(
 ): { tokens: number; flops: number }[] {
   return epochSteps(data.train.samples, config, 0).map((samples) => {
     const sizes = stepSizes(samples, data.prefixLength, plan.trainer);
-    const kept = plan.memory.kept_layers;
     return {
       tokens: sizes.reduce((n, size) => n + size.tokens, 0),
       flops: sizes.reduce(
-        (n, size) => n + trainingFlops(architecture, plan.lora, size, kept).total,
+        (n, size) =>
+          n + trainingFlops(architecture, plan.lora, size, keptLayers(plan.memory)).total,
         0,
       ),
     };

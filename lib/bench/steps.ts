@@ -1,21 +1,16 @@
-/** Optimiser steps on one fixed set of samples. */
-import { drawSamples, FULL_SHAPE, type SampleShape } from "@lib/bench/samples.ts";
+/** Optimiser steps over full samples with nothing in common. */
+import { drawSamples, FULL_SHAPE } from "@lib/bench/samples.ts";
 import { openRandomModel } from "@lib/bench/random_model.ts";
 import { median } from "@lib/bench/row.ts";
-import { seedConfig, stepSizes } from "@lib/bench/epoch.ts";
+import { keptLayers, seedConfig, stepSizes } from "@lib/bench/epoch.ts";
 import type { Architecture } from "@lib/engine/architecture.ts";
 import { trainingFlops } from "@lib/engine/flops.ts";
 import type { Backend } from "@lib/engine/library.ts";
-import {
-  type LoraModule,
-  type ModelOptions,
-  planTraining,
-  type Recompute,
-  type TrainOptions,
-} from "@lib/engine/model.ts";
+import type { LoraModule, Recompute } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
+import type { TrainingData } from "@lib/training/data.ts";
 import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
-import { loraOptions, modelOptions } from "@lib/training/plan.ts";
+import { MemoryPlanError, planRun, type TrainingPlan } from "@lib/training/plan.ts";
 
 /** What to run. */
 export interface StepsOptions {
@@ -28,12 +23,10 @@ export interface StepsOptions {
   readonly recompute: Recompute;
   readonly warmup: number;
   readonly steps: number;
-  /** @default {FULL_SHAPE} */
-  readonly shape?: SampleShape;
   /** @default all seven */
   readonly modules?: readonly LoraModule[];
-  /** Device bytes that may be used; 0: what is free. @default {0} */
-  readonly memoryBudget?: number;
+  /** Cap on device memory such as "12GB". @default {null} */
+  readonly memory?: string | null;
 }
 
 /** What it took. */
@@ -48,29 +41,36 @@ export interface StepTimes {
   readonly plannedBytes: number;
 }
 
-/** Trainer settings for micro-batches of full samples. */
-export function stepTrainer(options: StepsOptions): TrainOptions {
-  const { prefix, mean, spread } = options.shape ?? FULL_SHAPE;
-  const maxTokens = prefix + options.microBatch * (mean + 3 * spread);
-  return {
-    maxTokens,
-    maxSequences: options.microBatch,
-    maxTargets: maxTokens,
-    recompute: options.recompute,
-  };
+function stepData({ architecture, samples }: StepsOptions): TrainingData {
+  const train = { samples: drawSamples(samples, architecture.vocabSize, FULL_SHAPE), tooLong: [] };
+  return { train, validation: { samples: [], tooLong: [] }, prefixLength: 0 };
+}
+
+/** @throws {MemoryPlanError} */
+function planSteps(options: StepsOptions, data: TrainingData): TrainingPlan {
+  const set = [
+    `training.batch_size=${options.samples}`,
+    `training.micro_batch_tokens=${options.microBatch * FULL_SHAPE.mean}`,
+    `training.gradient_checkpointing=${options.recompute}`,
+  ];
+  return planRun(options.architecture, seedConfig({ ...options, steps: null, set }), data);
 }
 
 /**
- * The least memory budget the planner accepts, to 10 MB.
+ * The least memory budget that the planner accepts, to 10 MB.
  *
- * @throws {RangeError} nothing fits even what the device has
+ * @throws {RangeError} nothing is enough
  */
-export function leastBudget(options: StepsOptions): number {
-  const config = seedConfig(options);
-  const trainer = stepTrainer(options);
-  const fits = (memoryBudget: number) => {
-    const model: ModelOptions = { ...modelOptions(config), memoryBudget };
-    return planTraining(options.architecture, model, loraOptions(config), trainer).problem === null;
+export function leastBudget(options: StepsOptions): string {
+  const data = stepData(options);
+  const fits = (bytes: number) => {
+    try {
+      planSteps({ ...options, memory: `${bytes}B` }, data);
+      return true;
+    } catch (error) {
+      if (error instanceof MemoryPlanError) return false;
+      throw error;
+    }
   };
   let [low, high] = [0, 1e8];
   while (!fits(high)) {
@@ -78,44 +78,37 @@ export function leastBudget(options: StepsOptions): number {
     if (high > 1e13) throw new RangeError("no memory budget is enough for this training");
   }
   while (high - low > 1e7) {
-    const middle = (low + high) / 2;
+    const middle = Math.round((low + high) / 2);
     if (fits(middle)) high = middle;
     else low = middle;
   }
-  return Math.ceil(high);
+  return `${high}B`;
 }
 
-/** Times them. @throws {EngineError} */
+/** Times them. @throws {EngineError | MemoryPlanError} */
 export async function timeSteps(options: StepsOptions): Promise<StepTimes> {
   const { architecture } = options;
-  const config = seedConfig(options);
-  const lora = loraOptions(config);
-  const samples = drawSamples(
-    options.samples,
-    architecture.vocabSize,
-    options.shape ?? FULL_SHAPE,
-  );
-  const { prefix } = options.shape ?? FULL_SHAPE;
-  const settings = stepTrainer(options);
-  const budget = { memoryBudget: options.memoryBudget ?? 0 };
-  const model = await openRandomModel(architecture, { ...modelOptions(config), ...budget }, lora);
+  const data = stepData(options);
+  const plan = planSteps(options, data);
+  const { samples } = data.train;
+  const model = await openRandomModel(architecture, plan.model, plan.lora);
   try {
-    await using trainer = await Trainer.create(model, settings);
-    const { kept_layers: keptLayers, total: plannedBytes } = model.memory();
+    await using trainer = await Trainer.create(model, plan.trainer);
     const seconds: number[] = [];
     const losses: number[] = [];
     for (let step = 0; step < options.warmup + options.steps; step++) {
       const begun = performance.now();
-      for (const group of planMicroBatches(samples, prefix, settings)) {
-        await trainer.accumulate(packBatch(group, prefix, "answer"));
+      for (const group of planMicroBatches(samples, 0, plan.trainer)) {
+        await trainer.accumulate(packBatch(group, 0, "answer"));
       }
       losses.push((await trainer.step(1e-4)).loss);
       if (step >= options.warmup) seconds.push((performance.now() - begun) / 1000);
     }
-    const sizes = stepSizes(samples, prefix, settings);
+    const memory = model.memory();
+    const sizes = stepSizes(samples, 0, plan.trainer);
     const tokens = sizes.reduce((n, size) => n + size.tokens, 0);
     const flops = sizes.reduce(
-      (n, size) => n + trainingFlops(architecture, lora, size, keptLayers).total,
+      (n, size) => n + trainingFlops(architecture, plan.lora, size, keptLayers(memory)).total,
       0,
     );
     const stepSeconds = median(seconds);
@@ -125,8 +118,8 @@ export async function timeSteps(options: StepsOptions): Promise<StepTimes> {
       flopsPerSecond: flops / stepSeconds,
       samplesPerSecond: samples.length / stepSeconds,
       losses,
-      keptLayers,
-      plannedBytes,
+      keptLayers: memory.kept_layers,
+      plannedBytes: plan.memory.total,
     };
   } finally {
     await model.close();

@@ -89,22 +89,29 @@ export interface TrainingFlops {
   readonly total: number;
 }
 
-/**
- * Operations of forward and backward over one micro-batch.
- *
- * @param keptLayers layers whose activations are kept; the first of the others are recomputed
- */
+/** What survives from the forward pass to the backward pass; always of the last layers. */
+export interface KeptLayers {
+  /** Layers whose products are kept. */
+  readonly products: number;
+  /** Of those, layers that keep everything; in the others attention and U are computed again. */
+  readonly whole: number;
+}
+
+/** Operations of forward and backward over one micro-batch. */
 export function trainingFlops(
   a: Architecture,
   lora: LoraSize,
   { tokens, targets, pairs }: BatchSize,
-  keptLayers: number,
+  kept: KeptLayers,
 ): TrainingFlops {
   const sum = { base: 0, lora: 0, attention: 0 };
   const attention = 2 * a.numHeads * a.headDim * pairs;
   for (let layer = 0; layer < a.numLayers; layer++) {
-    const again = layer < a.numLayers - keptLayers;
-    sum.attention += attention * (2 + 5 + (again ? 2 : 0));
+    const again = {
+      products: layer < a.numLayers - kept.products,
+      between: layer < a.numLayers - kept.whole,
+    };
+    sum.attention += attention * (2 + 5 + (again.between ? 2 : 0));
     for (const linear of layerLinears(a)) {
       const rows = layer === a.numLayers - 1 && linear.behind ? targets : tokens;
       const { base, lora: added } = linearProducts(linear, lora, layer > 0, again);
@@ -121,15 +128,15 @@ function linearProducts(
   linear: Linear,
   lora: LoraSize,
   lower: boolean,
-  again: boolean,
+  again: { readonly products: boolean; readonly between: boolean },
 ): { base: number; lora: number } {
   const weights = linear.in * linear.out;
   const rank = lora.targetModules.includes(linear.module) ? lora.r : 0;
   const [a, b] = [rank * linear.in, rank * linear.out];
   const gradient = lower || linear.behind;
-  const product = again && linear.module !== "down_proj";
+  const product = again.products && linear.module !== "down_proj";
   return {
     base: weights * (1 + (gradient ? 1 : 0) + (product ? 1 : 0)),
-    lora: a + b + 2 * b + a + (gradient ? a : 0) + (again ? a : 0) + (product ? b : 0),
+    lora: a + b + 2 * b + a + (gradient ? a : 0) + (again.between ? a : 0) + (product ? b : 0),
   };
 }
