@@ -15,6 +15,10 @@ export interface BenchOptions {
   readonly whole: boolean;
   readonly python: string;
   readonly say: (line: string) => void;
+  /** Called after every row with all rows so far, so that a run cut short leaves what it has. */
+  readonly onRow?: (reports: readonly RowReport[]) => Promise<void>;
+  /** After which a row is stopped. @default {420} */
+  readonly rowSeconds?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -110,6 +114,8 @@ async function runRow(
     samplesPerSecond,
     output,
   };
+  const { rowSeconds = 420 } = options;
+  const limit = AbortSignal.timeout(1000 * rowSeconds);
   const begun = performance.now();
   const watch = new MemoryWatch(library);
   try {
@@ -123,7 +129,7 @@ async function runRow(
       ],
       stderr: "piped",
       stdout: "null",
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      signal: options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]),
     });
     const { success, code, stderr } = await child.output();
     const peakBytes = watch.stop();
@@ -136,7 +142,10 @@ async function runRow(
     };
     if (!success) {
       const text = new TextDecoder().decode(stderr).trim().slice(-2000);
-      const error = text === "" ? `the process ended with code ${code}` : text;
+      const ended = limit.aborted
+        ? `stopped after ${rowSeconds} s`
+        : `the process ended with code ${code}`;
+      const error = text === "" || limit.aborted ? `${text}\n${ended}`.trim() : text;
       return { ...base, figures: [], details: {}, plannedBytes: null, error };
     }
     const result = RowResult.parse(JSON.parse(await Deno.readTextFile(output)));
@@ -190,10 +199,7 @@ function addShares(reports: readonly RowReport[]): RowReport[] {
   });
 }
 
-/**
- * Runs the rows in order. A row that fails is reported as such, and the next one runs. The bars are
- * the 8B's.
- */
+/** Runs the rows in order. A row that fails is reported as such, and the next one runs. */
 export async function runBench(options: BenchOptions): Promise<RowReport[]> {
   const library = loadLibrary(options.backend);
   const reports: RowReport[] = [];
@@ -204,14 +210,25 @@ export async function runBench(options: BenchOptions): Promise<RowReport[]> {
     const report = await runRow(row, options, library, samplesPerSecond);
     reports.push(report);
     if (row.name === "epoch") samplesPerSecond = valueOf(report, "samples/s");
-    const [first] = report.figures;
-    const outcome = report.error !== null
-      ? `failed: ${report.error.split("\n").at(-1)}`
-      : `${first?.value?.toPrecision(4)} ${first?.unit}`;
-    options.say(`  ${outcome} (${report.seconds.toFixed(1)} s)`);
+    options.say(outcome(report));
+    await options.onRow?.(finish(reports, options.shape));
   }
+  return finish(reports, options.shape);
+}
+
+/** A row in a few words, as soon as it is done. */
+function outcome({ error, figures, seconds }: RowReport): string {
+  const parts = figures.map(({ name, value, unit }) =>
+    `${name} ${value === null ? "–" : value.toPrecision(4)} ${unit}`
+  );
+  const found = error === null ? parts.join("; ") : `failed: ${error.split("\n").at(-1)}`;
+  return `  ${found} (${seconds.toFixed(1)} s)`;
+}
+
+/** Adds what follows from several rows. The bars are the 8B's. */
+function finish(reports: readonly RowReport[], shape: ShapeName): RowReport[] {
   const complete = addShares(reports);
-  if (options.shape === "8b") return complete;
+  if (shape === "8b") return complete;
   const withoutBars = ({ figures, ...report }: RowReport): RowReport => ({
     ...report,
     figures: figures.map((figure) => ({ ...figure, bar: null })),

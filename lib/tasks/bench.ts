@@ -63,13 +63,11 @@ function count(values: OptionValues, name: string, otherwise: number): number {
   throw new UsageError(`--${name}: expected a whole number above 0, found '${value}'`);
 }
 
-/** Keeps the figures of every run. @returns where */
-async function keep(values: OptionValues, result: unknown): Promise<string> {
-  const given = text(values, "json");
+/** Where the figures of this run are kept. */
+async function resultPath(values: OptionValues): Promise<string> {
   const time = new Date().toISOString().replace(/[:.]/g, "-");
-  const path = given ?? `${PROJECT_ROOT}outputs/bench/${time}.json`;
+  const path = text(values, "json") ?? `${PROJECT_ROOT}outputs/bench/${time}.json`;
   await Deno.mkdir(path.replace(/[^/\\]*$/, "") || ".", { recursive: true });
-  await saveJson(path, result);
   return path;
 }
 
@@ -83,6 +81,8 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
     throw error instanceof RangeError ? new UsageError(error.message) : error;
   }
   const shape: ShapeName = choice(values, "shape", Object.keys(SHAPES) as ShapeName[], "8b");
+  const path = await resultPath(values);
+  const environment = await describeEnvironment(library);
   const reports = await interruptible((signal) =>
     runBench({
       backend,
@@ -92,11 +92,10 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
       whole: values["whole"] === true,
       python: text(values, "python") ?? "python3",
       say: (line) => console.error(line),
+      onRow: (rows) => saveJson(path, { environment, shape, rows }),
       signal,
     })
   );
-  const environment = await describeEnvironment(library);
-  const path = await keep(values, { environment, shape, rows: reports });
   console.log(
     `${library.description.device}, shape ${shape}, random weights, NF4 with double quantisation\n`,
   );
@@ -116,7 +115,8 @@ async function tinyTable(values: OptionValues): Promise<void> {
     threads: count(values, "threads", navigator.hardwareConcurrency),
     set: Array.isArray(set) ? set : [],
   });
-  const path = await keep(values, result);
+  const path = await resultPath(values);
+  await saveJson(path, result);
   console.log(
     "tokens a second, counted as if every sample were laid out alone, without padding; medians",
   );

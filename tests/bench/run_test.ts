@@ -38,6 +38,19 @@ Deno.test("rows give figures in processes of their own; one that fails leaves th
   assertStringIncludes(table, "failed");
 });
 
+Deno.test("a row that takes too long is stopped, and every row is handed over when done", async () => {
+  const seen: number[] = [];
+  const reports = await runBench({
+    ...SMALL,
+    only: ["ceilings", "epoch"],
+    python: "",
+    rowSeconds: 0.05,
+    onRow: (rows) => Promise.resolve(void seen.push(rows.length)),
+  });
+  assertEquals(seen, [1, 2]);
+  for (const { error } of reports) assertStringIncludes(error ?? "", "stopped after 0.05 s");
+});
+
 Deno.test("a part of an epoch is scaled to the whole by its tokens", async () => {
   const [report] = await runBench({ ...SMALL, only: ["epoch-qkvo"], python: "" });
   const details = report?.details ?? {};
