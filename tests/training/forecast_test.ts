@@ -4,13 +4,9 @@ import { LORA_MODULES } from "@lib/config.ts";
 import { attendedPairs } from "@lib/engine/flops.ts";
 import { type Machine, MACHINES, measuredMachine } from "@lib/engine/machine.ts";
 import { planTraining } from "@lib/engine/model.ts";
-import {
-  forecastRun,
-  microBatchTime,
-  optimizerTime,
-  SEED_RUN,
-  trainingMemory,
-} from "@lib/training/forecast.ts";
+import { forecastRun, SEED_RUN } from "@lib/training/forecast.ts";
+import { trainingMemory } from "@lib/training/memory_model.ts";
+import { microBatchTime, optimizerTime } from "@lib/training/roofline.ts";
 
 const lora = { r: 16, alpha: 32, targetModules: LORA_MODULES, dropout: 0.05 };
 const H200 = MACHINES.H200;
