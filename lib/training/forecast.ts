@@ -110,7 +110,7 @@ function keepLayers(
  */
 export function forecastRun(
   a: Architecture,
-  lora: LoraSize & { readonly dropout: number },
+  lora: LoraSize,
   run: RunShape,
   machine: Machine,
   options: { readonly memoryBytes?: number } = {},
@@ -126,7 +126,7 @@ export function forecastRun(
       const capacity = { tokens, targets: tokens, resident, embeddingsOnHost };
       const kept = keepLayers(a, lora, capacity, usable);
       if (kept !== null) {
-        const layout = { kept, resident, dropout: lora.dropout > 0 };
+        const layout = { kept, resident };
         const { size, count } = stepBatches(run, tokens);
         const bus = embeddingsOnHost ? size.tokens * a.hiddenSize * BF16 / machine.busBytes : 0;
         const stepSeconds = optimizerTime(a, lora, layout, machine) +

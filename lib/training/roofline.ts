@@ -75,7 +75,6 @@ export interface Layout {
   readonly kept: KeptLayers;
   /** All weights stay dequantised. */
   readonly resident: boolean;
-  readonly dropout: boolean;
 }
 
 /** The products of one group, forward (`passes` 1) or again in the backward pass. */
@@ -89,10 +88,9 @@ function forwardGroup(clock: Clock, group: Group, rows: number, layout: Layout):
   );
 }
 
-/** U = drop(X)·Aᵀ. */
-function projectGroup(clock: Clock, group: Group, rows: number, { dropout }: Layout): void {
-  if (group.rank === 0) return;
-  clock.move("lora", BF16 * rows * group.in * (dropout ? 3 : 1));
+/** U = drop(X)·Aᵀ: X is read once, the mask is drawn on the way. */
+function projectGroup(clock: Clock, group: Group, rows: number): void {
+  if (group.rank > 0) clock.move("lora", BF16 * rows * group.in);
 }
 
 function backwardGroup(clock: Clock, group: Group, rows: number, layout: Layout): void {
@@ -103,9 +101,8 @@ function backwardGroup(clock: Clock, group: Group, rows: number, layout: Layout)
     2 * rows * (weights + group.rankOut),
     BF16 * (rows * (group.in + group.out) + weights),
   );
-  if (group.rank === 0) return;
-  // dB reads dY; dA reads drop(X), made again; dU·A is added to dX.
-  clock.move("lora", BF16 * rows * (group.out + group.in * (layout.dropout ? 6 : 3)));
+  // dB reads dY, dA reads X, dU·A is added to dX.
+  if (group.rank > 0) clock.move("lora", BF16 * rows * (group.out + 3 * group.in));
 }
 
 /** Norm, rotary embedding, attention, norm, SwiGLU of one layer. */
@@ -144,7 +141,7 @@ export function microBatchTime(
     const last = layer === a.numLayers - 1;
     const rows = ({ behind }: Group) => last && behind ? size.targets : size.tokens;
     for (const group of groups) {
-      projectGroup(clock, group, rows(group), layout);
+      projectGroup(clock, group, rows(group));
       forwardGroup(clock, group, rows(group), layout);
       backwardGroup(clock, group, rows(group), layout);
     }
@@ -154,7 +151,7 @@ export function microBatchTime(
     betweenForward(clock, a, size);
     const again = layer < a.numLayers - layout.kept.products;
     groups.forEach((group, i) => {
-      projectGroup(clock, group, rows(group), layout);
+      projectGroup(clock, group, rows(group));
       if (again && i < groups.length - 1) forwardGroup(clock, group, rows(group), layout);
     });
   }
@@ -185,12 +182,11 @@ export function evaluationTime(
   machine: Machine,
 ): number {
   const clock = new Clock(machine);
-  const dry = { ...layout, dropout: false };
   for (let layer = 0; layer < a.numLayers; layer++) {
     for (const group of layerGroups(a, lora)) {
       const rows = layer === a.numLayers - 1 && group.behind ? size.targets : size.tokens;
-      projectGroup(clock, group, rows, dry);
-      forwardGroup(clock, group, rows, dry);
+      projectGroup(clock, group, rows);
+      forwardGroup(clock, group, rows, layout);
     }
     betweenForward(clock, a, size);
   }

@@ -70,12 +70,11 @@ Deno.test("more tokens, more rank, more recompute, dequantising: all cost time",
     pairs: attendedPairs(336, Array.from({ length: samples }, () => 170)),
   });
   const whole = { products: 32, whole: 32 };
-  const layout = { kept: whole, resident: true, dropout: true };
+  const layout = { kept: whole, resident: true };
   const time = (samples = 32, changed = {}, r = 16) =>
     microBatchTime(LLAMA_8B, { ...lora, r }, size(samples), { ...layout, ...changed }, H200).total;
   assert(time(16) < time(32));
   assert(time(32, {}, 4) < time(32, {}, 64));
-  assert(time(32, { dropout: false }) < time());
   assert(time() < time(32, { resident: false }));
   const kept = [whole, { products: 32, whole: 1 }, { products: 16, whole: 1 }, {
     products: 1,
