@@ -133,7 +133,25 @@ QLORA_API int32_t qlora_abi_version(void);
  */
 QLORA_API qlora_status qlora_library_describe(char* buffer, int64_t capacity, int64_t* out_length);
 
+typedef struct qlora_device_rates {
+  int32_t struct_size;
+  int32_t product_size;   /* of the square product that was timed */
+  double product_flops;   /* operations a second (a multiply-add is two): a large product in the
+                             activation type with fp32 accumulation */
+  double copy_bytes;      /* bytes a second, read plus written, of a copy inside the device */
+  double upload_bytes;    /* bytes a second from ordinary host memory to the device */
+} qlora_device_rates;
+
+/*
+ * Measures the ceilings that times are set against, on an idle device: about a second on a GPU.
+ * device, threads: as in qlora_model_config.
+ */
+QLORA_API qlora_status qlora_device_measure(int32_t device, int32_t threads,
+                                            qlora_device_rates* rates, char* error,
+                                            int64_t error_capacity);
+
 /* sizeof of each struct, for bindings to check against their own layout. */
+QLORA_API int32_t qlora_sizeof_device_rates(void);
 QLORA_API int32_t qlora_sizeof_model_config(void);
 QLORA_API int32_t qlora_sizeof_lora_config(void);
 QLORA_API int32_t qlora_sizeof_train_config(void);
