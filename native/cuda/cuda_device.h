@@ -2,7 +2,6 @@
 // scratch memory for the ops. Ops reach it through cuda_device(d).
 #pragma once
 
-#include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
@@ -11,6 +10,8 @@
 
 #include "ops.h"
 #include "thread_pool.h"
+
+struct cublasLtContext;  // what a cublasLtHandle_t points to; kernels compile without cuBLAS
 
 namespace qlora {
 namespace cuda {
@@ -55,7 +56,7 @@ class CudaDevice final : public Device {
   int max_shared_bytes() const { return max_shared_bytes_; }  // a block may ask for
   int compute_capability() const { return compute_capability_; }  // 90 for 9.0
 
-  cublasLtHandle_t blas() const { return blas_; }
+  cublasLtContext* blas() const { return blas_; }
   void* blas_workspace() const { return blas_workspace_; }
   static constexpr size_t kBlasWorkspaceBytes = size_t{32} << 20;
   GemmPlans& gemm_plans() { return *gemm_plans_; }
@@ -75,7 +76,7 @@ class CudaDevice final : public Device {
   int ordinal_;
   int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
   cudaStream_t stream_ = nullptr;
-  cublasLtHandle_t blas_ = nullptr;
+  cublasLtContext* blas_ = nullptr;
   void* blas_workspace_ = nullptr;
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;

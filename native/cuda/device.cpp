@@ -1,4 +1,6 @@
 // CUDA's Device: create, memory, copies, description.
+#include <cublasLt.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
