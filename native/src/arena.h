@@ -73,10 +73,10 @@ class Arena {
   template <class T>
   void add(T*& pointer, Memory kind, int64_t count) {
     pointer = nullptr;
-    add_entry({&pointer,
-               [](void* slot, void* value) { *static_cast<T**>(slot) = static_cast<T*>(value); },
-               next_},
-              kind, count * static_cast<int64_t>(sizeof(T)));
+    add_entry(
+        {&pointer,
+         [](void* slot, void* value) { *static_cast<T**>(slot) = static_cast<T*>(value); }, next_},
+        kind, count * static_cast<int64_t>(sizeof(T)));
   }
   // Sets of tensors that never live at the same time share their memory: what is added between
   // begin_sharing and share_again, between that and the next share_again or end_sharing, and so on.

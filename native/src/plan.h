@@ -8,9 +8,9 @@
 
 namespace qlora {
 
-// The memory that shares are taken of: the budget the caller set, else all of the device's, less the
-// device's overhead. memory: as it is expected before a Device has worked, so that a plan and its run
-// agree.
+// The memory that shares are taken of: the budget the caller set, else all of the device's, less
+// the device's overhead. memory: as it is expected before a Device has worked, so that a plan and
+// its run agree.
 int64_t whole_memory(const Budget& budget, const DeviceMemory& memory);
 
 // What choose_capacity may fill: nine tenths of what can be had in all, less what is in use. The

@@ -22,8 +22,8 @@ void rope_table(std::vector<float>& cos, std::vector<float>& sin,
                 const std::vector<float>& inverse_frequencies, int64_t first, int64_t count);
 
 // The table on the device, for the positions in use: a model of 131,072 positions would hold 67 MB
-// for them, most runs need 2. It grows when more are asked for; a smaller one stays where it is, for
-// ops that were recorded with its address.
+// for them, most runs need 2. It grows when more are asked for; a smaller one stays where it is,
+// for ops that were recorded with its address.
 class RopeTable {
  public:
   explicit RopeTable(const Architecture& arch);

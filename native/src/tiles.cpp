@@ -66,8 +66,8 @@ void Tiles::add_shared_tile(int64_t memory_bytes) {
         elements / group.out / kLeastColumns * kLeastColumns - padded(group.rank);
     row_steps_[g] = step_of(group.out, elements / group.ld);
     column_steps_[g] = step_of(group.in, columns);
-    used = std::max({used, row_steps_[g] * group.ld,
-                     group.out * padded(column_steps_[g] + group.rank)});
+    used = std::max(
+        {used, row_steps_[g] * group.ld, group.out * padded(column_steps_[g] + group.rank)});
   }
   arena_.add(shared_, Memory::workspace, used);
 }
@@ -156,8 +156,8 @@ void Tiles::list_lora(std::vector<ops::CastWindow>& windows, act_t* block, int64
     const int64_t first = std::max(begin, part.out_offset);
     const int64_t last = std::min(begin + count, part.out_offset + part.out);
     if (first >= last) continue;
-    const float* b = lora.parameters() + lora.b_offset(layer, group, p) +
-                     (first - part.out_offset) * part.rank;
+    const float* b =
+        lora.parameters() + lora.b_offset(layer, group, p) + (first - part.out_offset) * part.rank;
     windows.push_back({block + (first - begin) * ld, ld, b, last - first,
                        static_cast<int32_t>(whole.rank), static_cast<int32_t>(part.rank_offset),
                        static_cast<int32_t>(part.rank), lora.scale()});

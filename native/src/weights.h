@@ -57,7 +57,8 @@ class Weights {
   const LayerWeights& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
   const float* rope_cos() const { return rope_.cos(); }
   const float* rope_sin() const { return rope_.sin(); }
-  // The angles of positions 0 … count − 1; those of the first few thousand are there from the start.
+  // The angles of positions 0 … count − 1; those of the first few thousand are there from the
+  // start.
   RopeTable& rope() { return rope_; }
 
  private:
