@@ -451,14 +451,30 @@ export interface TrainingPlan {
   readonly problem: string | null;
 }
 
-/**
- * What training would allocate, before anything is loaded.
- */
+/** What training would allocate, before anything is loaded. */
 export function planTraining(
   architecture: Architecture,
   model: ModelOptions,
   lora: LoraOptions,
   train: TrainOptions,
+): TrainingPlan {
+  return plan(architecture, model, lora, train);
+}
+
+/** What the base model and an adapter take, without training's or generation's own memory. */
+export function planModel(
+  architecture: Architecture,
+  model: ModelOptions,
+  lora: LoraOptions | null = null,
+): TrainingPlan {
+  return plan(architecture, model, lora, null);
+}
+
+function plan(
+  architecture: Architecture,
+  model: ModelOptions,
+  lora: LoraOptions | null,
+  train: TrainOptions | null,
 ): TrainingPlan {
   const library = loadLibrary(model.backend ?? "auto");
   const report = new Uint8Array(MEMORY_REPORT.size);
@@ -466,8 +482,8 @@ export function planTraining(
   const error = errorBuffer();
   const code = library.symbols.qlora_plan_training(
     encodeModelConfig(library, architecture, model),
-    encodeLoraConfig(library, lora),
-    encodeTrainConfig(library, train),
+    lora === null ? null : encodeLoraConfig(library, lora),
+    train === null ? null : encodeTrainConfig(library, train),
     report,
     error,
     BigInt(error.length),

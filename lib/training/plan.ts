@@ -6,6 +6,7 @@ import {
   type HostTensors,
   type LoraOptions,
   type ModelOptions,
+  planModel,
   planTraining,
   type TrainOptions,
 } from "@lib/engine/model.ts";
@@ -161,6 +162,27 @@ function meanStep(config: Config, data: TrainingData, trainer: TrainOptions): St
   }
   const mean = (sum: number) => sum / steps.length;
   return { microBatches: mean(microBatches), tokens: mean(tokens), targets: mean(targets) };
+}
+
+/**
+ * Model settings for answering: embeddings, and then the head, go to host memory where the base and
+ * its adapter would leave less than an eighth of the memory to keys, values and activations.
+ */
+export function answeringOptions(
+  architecture: Architecture,
+  config: Config,
+  lora: LoraOptions = loraOptions(config),
+): ModelOptions {
+  const model = modelOptions(config);
+  const { backend } = loadLibrary(config.engine.backend).description;
+  const choices = hostChoices(backend, architecture)
+    .map((tensors) => tensors.filter((name) => name !== "optimizer"));
+  for (const hostMemory of choices) {
+    const candidate = { ...model, hostMemory };
+    const { report } = planModel(architecture, candidate, lora);
+    if (report.total <= memoryLimit(model, report) * 7 / 8) return candidate;
+  }
+  return { ...model, hostMemory: choices.at(-1) ?? [] };
 }
 
 /** What a plan may promise of the memory there is: measured peaks lie within 3 % of plans. */

@@ -429,7 +429,10 @@ QLORA_API qlora_status qlora_model_memory(qlora_model* model, qlora_memory_repor
 /*
  * What a training run would allocate; nothing is. lora and train may be NULL (base only). A plan
  * over memory_budget returns QLORA_ERROR_OUT_OF_MEMORY, fills the report all the same, and names in
- * error the largest max_tokens that would fit.
+ * error the largest max_tokens that would fit. QLORA_RECOMPUTE_AUTO fills nine tenths of the budget,
+ * or of what can be had, with what saves time; only what a run cannot do without goes beyond.
+ * Where to keep embeddings, head and moments (host_memory) and how large micro-batches are is the
+ * caller's choice: ask for several plans.
  */
 QLORA_API qlora_status qlora_plan_training(const qlora_model_config* config,
                                            const qlora_lora_config* lora,

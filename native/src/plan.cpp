@@ -67,18 +67,6 @@ int64_t largest_tokens(const Architecture& arch, const qlora_lora_config* lora,
   return low;
 }
 
-// What the caller has not yet moved to host memory.
-std::string host_advice(const Architecture& arch, bool training) {
-  std::string names;
-  const auto add = [&](bool movable, const char* name) {
-    if (movable) names += (names.empty() ? "" : ", ") + std::string(name);
-  };
-  add(!arch.tied() && !arch.embeddings_on_host(), "the embeddings");
-  add(training && !arch.on_host(QLORA_HOST_OPTIMIZER), "the optimiser's moments");
-  add(!arch.head_on_host(), "the head");
-  return names.empty() ? names : "; host_memory can still take " + names;
-}
-
 }  // namespace
 
 int64_t whole_memory(const Budget& budget, const DeviceMemory& memory) {
@@ -168,7 +156,7 @@ void plan_training(const qlora_model_config& model, const qlora_lora_config* lor
     text += tokens > 0 ? "; the largest max_tokens that fits is " + std::to_string(tokens)
                        : "; not even one token fits: choose a smaller model or rank";
   }
-  throw Error(QLORA_ERROR_OUT_OF_MEMORY, text + host_advice(arch, train != nullptr));
+  throw Error(QLORA_ERROR_OUT_OF_MEMORY, text);
 }
 
 }  // namespace qlora

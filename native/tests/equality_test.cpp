@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "fixture.h"
-#include "ops.h"
 
 using fixture::Samples;
 
@@ -293,9 +292,8 @@ OP_TEST(chunks_of_the_vocabulary_are_one_softmax) {
     gradients_of[chunked] = fixture::read_gradients(trainer.get(), c);
     nll_of[chunked] = fixture::evaluate(raw_model, fixture::samples_of(c, 0), true);
   }
-  // In bf16 the softmax's terms are rounded below other tops: a few units of its 2⁻⁹.
-  const double tolerance = sizeof(qlora::act_t) == sizeof(float) ? kTolerance : 0.01;
-  EXPECT(fixture::difference(gradients_of[0], gradients_of[1]) <= tolerance, "gradients");
+  fixture::expect_equal(gradients_of[0], gradients_of[1], kTolerance, c.naive_error("grad"),
+                        "gradients");
   EXPECT(fixture::difference(nll_of[0], nll_of[1]) <= kTolerance, "nll");
 }
 
@@ -417,6 +415,7 @@ OP_TEST(an_adapter_with_zero_b_and_a_disabled_one_change_nothing) {
   EXPECT(op_test::same_bits(fixture::evaluate(tuned.get(), samples, true), want), "detached");
 }
 
+// In bf16 the products over windows may be other kernels, whose sums run in another order.
 OP_TEST(tiled_weights_are_resident_weights_bit_for_bit) {
   const golden::Case c("llama_nf4_double");
   fixture::ModelOptions roomy = with_dropout();
@@ -424,7 +423,14 @@ OP_TEST(tiled_weights_are_resident_weights_bit_for_bit) {
   tight.memory_budget = fixture::tiled_budget(c);
   fixture::TrainOptions small;
   small.max_tokens = 64;
-  EXPECT(same(train_steps(c, roomy, small), train_steps(c, tight, small)), "");
+  if (fixture::kBf16) {
+    fixture::expect_equal(gradients(c, {fixture::samples_of(c, 0)}, roomy, small),
+                          gradients(c, {fixture::samples_of(c, 0)}, tight, small), kTolerance,
+                          c.naive_error("dropout_grad"), "gradients");
+  } else {
+    EXPECT(same(train_steps(c, roomy, small), train_steps(c, tight, small)), "");
+  }
+  EXPECT(same(train_steps(c, tight, small), train_steps(c, tight, small)), "the same again");
   const fixture::Model a = fixture::make_model(c, roomy);
   const fixture::Model b = fixture::make_model(c, tight);
   const Samples samples = fixture::samples_of(c, 0);
