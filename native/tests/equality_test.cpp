@@ -141,11 +141,13 @@ OP_TEST(recompute_is_kept_bit_for_bit) {
   }
 }
 
-OP_TEST(a_budget_keeps_some_layers_and_changes_no_bit) {
-  const golden::Case c("gqa2_tied_llama3");
+namespace {
+
+void check_budgets(const golden::Case& c) {
   qlora_model_config config = fixture::config_of(c);
   config.num_layers = 5;
   qlora_lora_config lora = fixture::lora_of(c, 0.2);
+  lora.target_modules = 127;
   qlora_train_config train_config;
   qlora_train_config_default(&train_config);
   // So much that activations, not weights, decide what fits.
@@ -214,6 +216,13 @@ OP_TEST(a_budget_keeps_some_layers_and_changes_no_bit) {
   EXPECT(memory[3].kept_layers == 5 && memory[3].whole_layers < 5, kept(3));
   EXPECT(memory[3].whole_layers > 1, kept(3));
   EXPECT(memory[4].kept_layers == 5 && memory[4].whole_layers == 5, kept(4));
+}
+
+}  // namespace
+
+OP_TEST(a_budget_keeps_some_layers_and_changes_no_bit) {
+  check_budgets(golden::Case("gqa2_tied_llama3"));
+  check_budgets(golden::Case("qwen3_norm"));  // norms of heads are kept beside their products
 }
 
 // A model whose head takes several chunks of the vocabulary, with everything in host memory that can
