@@ -123,7 +123,7 @@ export async function runTinyBench(options: TinyBenchOptions): Promise<TinyBench
     const mine: number[] = [];
     const others: number[] = [];
     let torch = "";
-    const model = await openTrainingModel(config);
+    const model = await openTrainingModel(config, prepared.plan);
     for (let round = 0; round < options.rounds; round++) {
       const own = await ours(model, prepared, steps);
       mine.push(...rates(own));

@@ -32,7 +32,7 @@ export const MODEL_CONFIG = defineStruct("qlora_model_config", {
   quantization: "i32",
   device: "i32",
   threads: "i32",
-  reserved: "i32",
+  host_memory: "i32",
   memory_budget: "i64",
 });
 
@@ -106,6 +106,10 @@ export const MEMORY_REPORT = defineStruct("qlora_memory_report", {
   total: "i64",
   device_total: "i64",
   device_free: "i64",
+  context: "i64",
+  host: "i64",
+  whole_layers: "i32",
+  resident: "i32",
 });
 
 export const GENERATOR_CONFIG = defineStruct("qlora_generator_config", {

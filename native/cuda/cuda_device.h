@@ -1,11 +1,13 @@
-// The CUDA Device: one stream, one cuBLASLt handle with its workspace, pinned staging for copies,
-// scratch memory for the ops. Ops reach it through cuda_device(d).
+// The CUDA Device: one stream for the ops and one for copies beside them, one cuBLASLt handle with its
+// workspace, pinned staging for copies, scratch memory for the ops. Ops reach it through
+// cuda_device(d).
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "ops.h"
@@ -41,6 +43,10 @@ class CudaDevice final : public Device {
 
   void* allocate(size_t bytes) override;
   void release(void* pointer) noexcept override;
+  void* allocate_host(size_t bytes) override;
+  void release_host(void* pointer) noexcept override;
+  void copy_ahead(void* dst, const void* src, size_t bytes) override;
+  void await_copies() override;
   // The source may be reused on return.
   void copy_to_device(void* dst, const void* src_host, size_t bytes) override;
   void copy_to_host(void* dst_host, const void* src, size_t bytes) override;
@@ -49,7 +55,6 @@ class CudaDevice final : public Device {
   void synchronize() override;
   void make_current() override;
   DeviceMemory memory() const override;
-  int64_t workspace_bytes() const override;
 
   cudaStream_t stream() const { return stream_; }
   int sm_count() const { return sm_count_; }
@@ -62,20 +67,29 @@ class CudaDevice final : public Device {
   GemmPlans& gemm_plans() { return *gemm_plans_; }
 
   // Scratch of one op, at least `bytes`, 256-byte aligned; the next op may overwrite it. It grows
-  // when an op asks for more than any before and is counted in workspace_bytes.
+  // when an op asks for more than any before, and counts in the overhead.
   void* scratch(size_t bytes);
   // At least `count` counters, 0 before and after every op: blocks of one kernel count themselves
   // with them, to know which is the last.
   unsigned* tickets(int64_t count);
+  // Scratch there is from the start: enough for every op whose need does not grow with its sizes.
+  static constexpr size_t kLeastScratchBytes = size_t{1} << 20;
 
  private:
   void destroy() noexcept;
   // Host memory to host memory, by several threads: one alone does not fill the bus to the GPU.
   void copy_on_host(void* dst, const void* src, size_t bytes);
+  // Whether an address lies in memory of allocate_host.
+  bool on_host(const void* pointer) const;
 
   int ordinal_;
   int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
+  int64_t context_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
+  cudaStream_t copy_stream_ = nullptr;   // made with the first copy beside the ops
+  cudaEvent_t queued_ = nullptr;         // what was queued before such a copy is done
+  cudaEvent_t copied_ = nullptr;         // the copy is done
+  std::map<const char*, size_t> host_blocks_;  // of allocate_host: begin, bytes
   cublasLtContext* blas_ = nullptr;
   void* blas_workspace_ = nullptr;
   void* scratch_ = nullptr;

@@ -282,7 +282,7 @@ qlora_status qlora_nf4_dequantize(const uint8_t* packed, const float* absmax, in
     w.packed = scratch.upload(packed, (n + 1) / 2);
     w.absmax = scratch.upload(absmax, blocks_of(n, 64));
     qlora::act_t* result = scratch.make<qlora::act_t>(n);
-    qlora::ops::dequantize(result, n, w, 0, 1, scratch.device());
+    qlora::ops::dequantize(result, n, w, 0, 1, 0, n, scratch.device());
     std::vector<qlora::act_t> host(static_cast<size_t>(n));
     scratch.download(host.data(), result, n);
     qlora::widen(values, host.data(), n);
@@ -580,9 +580,8 @@ qlora_status qlora_model_memory(qlora_model* model, qlora_memory_report* report)
   return call(*model->model, model->message, [&] {
     check_result(report, "qlora_memory_report");
     qlora::Model& m = *model->model;
-    qlora::MemoryTable table = m.budget().used();
-    table[qlora::Memory::workspace] += m.device().workspace_bytes();
-    qlora::fill_report(*report, table, m.kept_layers(), m.device().memory());
+    qlora::fill_report(*report, m.budget().used(), m.training_capacity(), m.tiles_resident(),
+                       m.device().memory());
   });
 }
 

@@ -75,6 +75,7 @@ Generator::Generator(std::shared_ptr<Model> model, const qlora_generator_config&
   const Architecture& arch = model_->arch();
   check_config(config_, arch);
   model_->prepare();
+  model_->require_positions(int64_t{config_.max_prefix_tokens} + config_.max_sequence_tokens);
   const int64_t width = arch.G * arch.D;
   caches_.resize(static_cast<size_t>(arch.L));
   for (ops::KvCache& cache : caches_) {

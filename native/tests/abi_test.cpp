@@ -85,6 +85,7 @@ OP_TEST(configs_are_checked) {
   expect_refused("rope_theta", [](qlora_model_config& m) { m.rope_theta = -1; });
   expect_refused("quantization", [](qlora_model_config& m) { m.quantization = 9; });
   expect_refused("rms_norm_eps", [](qlora_model_config& m) { m.rms_norm_eps = 0; });
+  expect_refused("host_memory", [](qlora_model_config& m) { m.host_memory = 8; });
   expect_refused("memory_budget", [](qlora_model_config& m) { m.memory_budget = -1; });
   char tiny[12];
   EXPECT(qlora_model_create(nullptr, nullptr, tiny, sizeof tiny) == QLORA_ERROR_INVALID_ARGUMENT,
