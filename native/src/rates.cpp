@@ -15,7 +15,7 @@ constexpr int64_t kSmallestProduct = 512;
 constexpr int64_t kLargestProduct = 8192;
 constexpr double kLongEnough = 1e-3;    // seconds of one product from which it fills the device
 constexpr double kGroupSeconds = 0.02;  // timed together, so that launches and waits do not count
-constexpr int kGroups = 5;
+constexpr int kGroups = 25;
 constexpr int64_t kCopyBytes = int64_t{256} << 20;  // each way; beyond any cache
 
 class Block {
