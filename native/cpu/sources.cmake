@@ -2,6 +2,7 @@
 set(QLORA_CPU_SOURCES
   cpu/absmax_dequantize.cpp
   cpu/absmax_quantize.cpp
+  cpu/advance.cpp
   cpu/attention_backward.cpp
   cpu/attention_decode.cpp
   cpu/attention_forward.cpp

@@ -1,16 +1,23 @@
-// kv_append: a row of qkv leaves its keys and values in its slot of the cache.
-// attention_decode: one query row over the prefix and the first `length` tokens of its slot,
+// kv_append: a row of qkv leaves its keys and values in its slot of the cache; kv_load: the reverse.
+// attention_decode: q and k of a row turned (rope), k and v appended, then its query over the prefix
+// and its slot,
 //   s[j] = q·k[j] / √D,  out = Σ softmax(s)[j] · v[j]
-// A row's keys are cut in kSplits runs, a block each, that keep their running maximum, sum and
-// Σ p · v; a second kernel joins the runs in order. Runs depend on the row's own number of keys, so
-// a row has the same bits in any company, and launches do not depend on lengths, which stay on the
-// device. The query heads of a key head are taken together: its keys are read once.
+// in one launch. A block takes one key head and a run of at most a sixteenth of the prefix's keys or
+// of one slot's, and leaves its maximum, sum and Σ p · v; the last block of a row and key head joins
+// the runs in their order. Runs depend on the number of keys alone, so a row has the same bits in any
+// company, and launches do not depend on lengths, which stay on the device.
 //
-// Bytes: 4 · G · D a key; for the 8B and 500 keys 2 MB a row and layer, 16 µs a step over all
-// layers at 4.2 TB/s.
+// 16 queries fill the tile of the tensor cores: the query heads of a key head, for the prefix those
+// of several rows, which share its keys. A warp multiplies the queries with 16 of 64 keys, and then
+// the weights of all 64 with its quarter of the values' columns.
+//
+// Bytes: 4 · G · D a key; for the 8B, a prefix of 336 and 64 slots of 170 keys 46 MB a layer, 11 µs at
+// 4.26 TB/s.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
+#include "attention.cuh"
 #include "common.cuh"
 #include "error.h"
 #include "mma.cuh"
@@ -19,214 +26,461 @@ namespace qlora {
 namespace cuda {
 namespace {
 
-constexpr int kSplits = 16;
-constexpr int kWarps = 4;
-constexpr int kBlock = kWarps * kWarp;
-constexpr int kHeads = 4;          // query heads a block takes together
-constexpr int kMostD = 256;
-constexpr int kAhead = 4;          // keys a group of lanes loads together
-constexpr int64_t kRows = 32;      // rows a launch takes, to bound the scratch
-constexpr int kLeastRun = 32;      // keys
+// ---- kv_append, kv_load -------------------------------------------------------------------------
 
-// ---- kv_append ----------------------------------------------------------------------------------
+// Eight columns of the keys and values of a row of qkv, and their place in the cache.
+template <bool kAligned, bool kAppend>
+__device__ inline void move8(const ops::KvCache& cache, act_t* row, int64_t slot, int64_t position,
+                             int64_t c) {
+  const int64_t width = cache.G * cache.D;
+  const int64_t at = (slot < 0 ? position : slot * cache.slot_capacity + position) * width;
+  act_t* const k = (slot < 0 ? cache.prefix_k : cache.k) + at;
+  act_t* const v = (slot < 0 ? cache.prefix_v : cache.v) + at;
+  const auto move = [](auto* inside, auto* outside) {
+    if (kAppend) {
+      *outside = *inside;
+    } else {
+      *inside = *outside;
+    }
+  };
+  if constexpr (kAligned) {
+    act_t* const outside = c < width ? k + c : v + c - width;
+    move(reinterpret_cast<uint4*>(row + c), reinterpret_cast<uint4*>(outside));
+  } else {
+    for (int64_t j = c; j < c + 8 && j < 2 * width; ++j) {
+      move(row + j, j < width ? k + j : v + j - width);
+    }
+  }
+}
 
 template <bool kAligned>
 __global__ void append_kernel(ops::KvCache cache, const act_t* qkv, int64_t ld,
                               const int32_t* slot_of_row, const int32_t* position_in_slot,
                               int64_t rows, int64_t Q) {
-  const int64_t width = cache.G * cache.D, chunks = ceil_div(2 * width, 8);
+  const int64_t chunks = ceil_div(2 * cache.G * cache.D, 8);
   for (int64_t i = first_item(); i < rows * chunks; i += item_stride()) {
-    const int64_t row = i / chunks, c = i % chunks * 8;
-    const int64_t slot = slot_of_row[row], position = position_in_slot[row];
-    const int64_t at = (slot < 0 ? position : slot * cache.slot_capacity + position) * width;
-    act_t* const k = slot < 0 ? cache.prefix_k : cache.k;
-    act_t* const v = slot < 0 ? cache.prefix_v : cache.v;
-    const act_t* const from = qkv + row * ld + Q * cache.D;  // keys, then values
-    if constexpr (kAligned) {
-      act_t* const to = c < width ? k + at + c : v + at + c - width;
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from + c);
-    } else {
-      for (int64_t j = c; j < c + 8 && j < 2 * width; ++j) {
-        *(j < width ? k + at + j : v + at + j - width) = from[j];
-      }
-    }
+    const int64_t row = i / chunks;
+    move8<kAligned, true>(cache, const_cast<act_t*>(qkv) + row * ld + Q * cache.D,
+                          slot_of_row[row], position_in_slot[row], i % chunks * 8);
   }
+}
+
+template <bool kAligned>
+__global__ void load_kernel(act_t* qkv, int64_t ld, ops::KvCache cache, int32_t slot, int64_t rows,
+                            int64_t Q) {
+  const int64_t chunks = ceil_div(2 * cache.G * cache.D, 8);
+  for (int64_t i = first_item(); i < rows * chunks; i += item_stride()) {
+    const int64_t row = i / chunks;
+    move8<kAligned, false>(cache, qkv + row * ld + Q * cache.D, slot, row, i % chunks * 8);
+  }
+}
+
+bool caches_aligned(const ops::KvCache& cache) {
+  const int64_t width = cache.G * cache.D;
+  return rows_aligned(cache.k, width) && rows_aligned(cache.v, width) &&
+         rows_aligned(cache.prefix_k, width) && rows_aligned(cache.prefix_v, width);
 }
 
 // ---- attention_decode ---------------------------------------------------------------------------
 
-struct DecodeRows {
+constexpr int kWarps = 4, kBlock = kWarps * kWarp;
+constexpr int kTileKeys = 64;
+constexpr int kTileQueries = 16;
+constexpr int kWeightsLd = kTileKeys + 8;  // rows in different banks
+constexpr int kMostRuns = 16;              // of the prefix, of a slot
+constexpr int kTilesTogether = 2;          // of queries that a block of the prefix takes
+constexpr int kMostRows = kTilesTogether * kTileQueries;  // of such a block
+constexpr int64_t kRows = 64;              // a launch takes, to bound the scratch
+constexpr int kMostD = 256;
+
+// Keys of a run, of `count` in all: whole tiles.
+__host__ __device__ inline int run_keys(int count) {
+  const int tiles = (count + kTileKeys - 1) / kTileKeys;
+  return (tiles + kMostRuns - 1) / kMostRuns * kTileKeys;
+}
+__host__ __device__ inline int runs_of(int count) {
+  return count == 0 ? 0 : (count + run_keys(count) - 1) / run_keys(count);
+}
+
+struct DecodeCall {
+  act_t* out;
+  int64_t ld_out;
   const act_t* qkv;
   int64_t ld;
-  const int32_t *slots, *lengths;
-  int64_t prefix_length;
-  int64_t Q;
+  ops::KvCache cache;
+  const int32_t *slots, *positions;
+  const float *cos, *sin;
+  int prefix_length;
+  int rows, Q, G, D, ratio;
+  int prefix_runs, slot_runs;           // of a grid; a slot may have fewer
+  int prefix_blocks, rows_of_a_block;   // of the prefix
+  int tile_queries;                     // whole rows, or part of one
+  bool out_aligned;
+  float scale_log2;
+  float* sums;        // [rows, Q, runs, kD]: Σ p · v
+  float2* stats;      // [rows, Q, runs]: the maximum (of s · log2 e), Σ p
+  unsigned* tickets;  // [rows, G]
+
+  __device__ int runs() const { return prefix_runs + slot_runs; }
 };
 
-// Key j of a row: of the prefix first, then of its slot.
-struct RowKeys {
-  const act_t *prefix_k, *prefix_v, *k, *v;  // at the key head's column
-  int64_t prefix_length, count, width;
-
-  __device__ const act_t* key(int64_t j) const {
-    return j < prefix_length ? prefix_k + j * width : k + (j - prefix_length) * width;
-  }
-  __device__ const act_t* value(int64_t j) const {
-    return j < prefix_length ? prefix_v + j * width : v + (j - prefix_length) * width;
-  }
+// What a block works on.
+struct Work {
+  int g;
+  int first_row, rows;
+  int run;         // among all of a row
+  const act_t *k, *v;
+  int begin, end;  // keys
+  int newest;      // the key that comes from qkv; −1 for the prefix
 };
 
-__device__ inline RowKeys keys_of(const ops::KvCache& cache, const DecodeRows& x, int64_t row,
-                                  int64_t g) {
-  const int64_t width = cache.G * cache.D, slot = x.slots[row];
-  const int64_t base = (slot < 0 ? 0 : slot * cache.slot_capacity * width) + g * cache.D;
-  return {cache.prefix_k + g * cache.D,
-          cache.prefix_v + g * cache.D,
-          (slot < 0 ? cache.prefix_k : cache.k) + base,
-          (slot < 0 ? cache.prefix_v : cache.v) + base,
-          x.prefix_length,
-          x.prefix_length + x.lengths[row],
-          width};
-}
-
-// Eight values of a head from column c on, zeros from D on.
-template <bool kAligned>
-__device__ inline uint4 read_eight(const act_t* row, int c, int D) {
-  if (c >= D) return make_uint4(0, 0, 0, 0);
-  if constexpr (kAligned) return *reinterpret_cast<const uint4*>(row + c);
-  return pack8(load_first8(row + c, D - c));
-}
-
-// A group of kLanes lanes takes a key at a time, eight columns a lane: kLanes · 8 ≥ D. The groups of
-// a block take the keys of a run in turns, and are joined in order at the end.
-// partial [rows, Q, kSplits, D + 2]: Σ p · v, then the maximum (of s · log2 e) and Σ p.
-template <int kLanes, bool kAligned>
-__global__ void __launch_bounds__(kBlock)
-    decode_kernel(float* partial, ops::KvCache cache, DecodeRows x, float scale_log2) {
-  constexpr int kGroups = kBlock / kLanes;
-  __shared__ float tops[kGroups], sums[kGroups];
-  __shared__ float outs[kGroups][kLanes * 8];
-  const int D = static_cast<int>(cache.D), ratio = static_cast<int>(x.Q / cache.G);
-  const int sets = static_cast<int>(ceil_div(ratio, kHeads));  // of heads of a key head
-  const int64_t row = blockIdx.z, g = blockIdx.y / sets;
-  const int split = blockIdx.x, first_head = blockIdx.y % sets * kHeads;
-  const int heads = min(kHeads, ratio - first_head);
-  const RowKeys keys = keys_of(cache, x, row, g);
-  const int64_t run = max(int64_t{kLeastRun}, ceil_div(keys.count, kSplits));
-  const int64_t begin = split * run, end = min(begin + run, keys.count);
-  const int group = threadIdx.x / kLanes, c = threadIdx.x % kLanes * 8;
-
-  Float8 q[kHeads], o[kHeads];
-  float top[kHeads], sum[kHeads];
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    o[h] = Float8{};
-    top[h] = -INFINITY;
-    sum[h] = 0.0f;
-    q[h] = Float8{};
-    if (h >= heads) continue;
-    q[h] = unpack8(
-        read_eight<kAligned>(x.qkv + row * x.ld + (g * ratio + first_head + h) * D, c, D));
-#pragma unroll
-    for (int i = 0; i < 8; ++i) q[h].v[i] *= scale_log2;
-  }
-  // Every group makes the same number of turns: the shuffles want whole warps.
-  for (int64_t first = begin; first < end; first += kAhead * kGroups) {
-    uint4 raw_k[kAhead], raw_v[kAhead];
-#pragma unroll
-    for (int ahead = 0; ahead < kAhead; ++ahead) {
-      const int64_t j = first + ahead * kGroups + group;
-      raw_k[ahead] = raw_v[ahead] = make_uint4(0, 0, 0, 0);
-      if (j >= end) continue;
-      raw_k[ahead] = read_eight<kAligned>(keys.key(j), c, D);
-      raw_v[ahead] = read_eight<kAligned>(keys.value(j), c, D);
-    }
-#pragma unroll
-    for (int ahead = 0; ahead < kAhead; ++ahead) {
-      const bool valid = first + ahead * kGroups + group < end;
-      const Float8 k = unpack8(raw_k[ahead]), v = unpack8(raw_v[ahead]);
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        float s = 0.0f;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s = fmaf(q[h].v[i], k.v[i], s);
-#pragma unroll
-        for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-          s += __shfl_xor_sync(kAllLanes, s, offset);
-        }
-        if (!valid) s = -INFINITY;
-        const float most = fmaxf(top[h], s);
-        const float base = most == -INFINITY ? 0.0f : most;  // no key yet
-        const float shrink = exp2_approx(top[h] - base), p = exp2_approx(s - base);
-        top[h] = most;
-        sum[h] = fmaf(sum[h], shrink, p);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) o[h].v[i] = fmaf(o[h].v[i], shrink, p * v.v[i]);
-      }
-    }
-  }
-  for (int h = 0; h < heads; ++h) {
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < kHeads; ++i) {  // registers have no run-time index
-      if (i != h) continue;
-      if (c == 0) {
-        tops[group] = top[i];
-        sums[group] = sum[i];
-      }
-#pragma unroll
-      for (int e = 0; e < 8; ++e) outs[group][c + e] = o[i].v[e];
-    }
-    __syncthreads();
-    float most = tops[0];
-    for (int i = 1; i < kGroups; ++i) most = fmaxf(most, tops[i]);
-    float* const to =
-        partial + ((row * x.Q + g * ratio + first_head + h) * kSplits + split) * (D + 2);
-    for (int column = threadIdx.x; column < D + 2; column += kBlock) {
-      float joined = column == D ? most : 0.0f;
-      for (int i = 0; i < kGroups && column != D; ++i) {
-        if (tops[i] == -INFINITY) continue;  // the group saw no key
-        const float share = exp2_approx(tops[i] - most);
-        joined = fmaf(column < D ? outs[i][column] : sums[i], share, joined);
-      }
-      to[column] = joined;
-    }
-  }
-}
-
-// A block a (row, query head): the runs in order.
-__global__ void join_kernel(act_t* out, int64_t ld_out, const float* partial, int64_t Q, int D) {
-  const int64_t row = blockIdx.y, h = blockIdx.x;
-  const float* const from = partial + (row * Q + h) * kSplits * (D + 2);
-  float most = -INFINITY;
-  for (int split = 0; split < kSplits; ++split) most = fmaxf(most, from[split * (D + 2) + D]);
-  for (int c = threadIdx.x; c < D; c += blockDim.x) {
-    float sum = 0.0f, total = 0.0f;
-    for (int split = 0; split < kSplits; ++split) {
-      const float* const run = from + split * (D + 2);
-      if (run[D] == -INFINITY) continue;  // an empty run
-      const float share = exp2_approx(run[D] - most);
-      sum = fmaf(run[D + 1], share, sum);
-      total = fmaf(run[c], share, total);
-    }
-    out[row * ld_out + h * D + c] = from_float<act_t>(total / sum);
-  }
-}
-
-template <int kLanes>
-void launch(float* partial, const ops::KvCache& cache, const DecodeRows& x, int64_t rows,
-            bool aligned, CudaDevice& device) {
-  const float scale_log2 =
-      1.4426950408889634f / std::sqrt(static_cast<float>(cache.D));
-  const int64_t sets = ceil_div(x.Q / cache.G, kHeads);
-  const dim3 grid(kSplits, static_cast<unsigned>(cache.G * sets), static_cast<unsigned>(rows));
-  if (aligned) {
-    decode_kernel<kLanes, true>
-        <<<grid, kBlock, 0, device.stream()>>>(partial, cache, x, scale_log2);
+// False where there is nothing to do.
+__device__ inline bool find_work(Work& work, const DecodeCall& c) {
+  const int width = c.G * c.D;
+  int block = static_cast<int>(blockIdx.x);
+  int count, run;
+  if (block < c.prefix_blocks) {
+    work.g = block % c.G;
+    block /= c.G;
+    run = work.run = block % c.prefix_runs;
+    work.first_row = block / c.prefix_runs * c.rows_of_a_block;
+    work.rows = min(c.rows_of_a_block, c.rows - work.first_row);
+    count = c.prefix_length;
+    work.newest = -1;
+    work.k = c.cache.prefix_k;
+    work.v = c.cache.prefix_v;
   } else {
-    decode_kernel<kLanes, false>
-        <<<grid, kBlock, 0, device.stream()>>>(partial, cache, x, scale_log2);
+    block -= c.prefix_blocks;
+    work.g = block % c.G;
+    block /= c.G;
+    run = block % c.slot_runs;
+    work.run = c.prefix_runs + run;
+    work.first_row = block / c.slot_runs;
+    work.rows = 1;
+    work.newest = c.positions[work.first_row];
+    count = work.newest + 1;
+    const int64_t slot = c.slots[work.first_row] * c.cache.slot_capacity * width;
+    work.k = c.cache.k + slot;
+    work.v = c.cache.v + slot;
   }
+  work.k += work.g * c.D;
+  work.v += work.g * c.D;
+  work.begin = run * run_keys(count);
+  work.end = min(work.begin + run_keys(count), count);
+  return work.begin < count;
+}
+
+// A head's D columns turned by the angle of a position, into a row of a tile of kD, by the threads
+// [first, first + kD / 8) of the block; zeros where !valid and behind D. copy: null, or where the
+// head goes in global memory besides.
+template <int kD, bool kAligned>
+__device__ inline void turn_head(act_t* tile, int row, int chunk, const act_t* x, int64_t angles,
+                                 const DecodeCall& c, bool valid, act_t* copy) {
+  const int half = c.D / 2;
+  if (!valid || chunk * 8 >= c.D) {
+    *reinterpret_cast<uint4*>(chunk_of<kD>(tile, row, chunk)) = make_uint4(0, 0, 0, 0);
+    return;
+  }
+  const float *const cos = c.cos + angles, *const sin = c.sin + angles;
+  if constexpr (kAligned) {
+    if (chunk * 8 >= half) return;  // with its partner
+    const Float8 low = load8(x + chunk * 8), high = load8(x + half + chunk * 8);
+    const Float8 cosine = load8(cos + chunk * 8), sine = load8(sin + chunk * 8);
+    Float8 turned_low, turned_high;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      turned_low.v[i] = low.v[i] * cosine.v[i] - high.v[i] * sine.v[i];
+      turned_high.v[i] = high.v[i] * cosine.v[i] + low.v[i] * sine.v[i];
+    }
+    const uint4 packed_low = pack8(turned_low), packed_high = pack8(turned_high);
+    *reinterpret_cast<uint4*>(chunk_of<kD>(tile, row, chunk)) = packed_low;
+    *reinterpret_cast<uint4*>(chunk_of<kD>(tile, row, half / 8 + chunk)) = packed_high;
+    if (copy == nullptr) return;
+    *reinterpret_cast<uint4*>(copy + chunk * 8) = packed_low;
+    *reinterpret_cast<uint4*>(copy + half + chunk * 8) = packed_high;
+  } else {
+    act_t* const to = chunk_of<kD>(tile, row, chunk);
+    for (int i = 0; i < 8; ++i) {
+      const int column = chunk * 8 + i, pair = column % half;
+      if (column >= c.D) {
+        to[i] = from_float<act_t>(0.0f);
+        continue;
+      }
+      const float own = to_float(x[column]);
+      const float other = to_float(x[column < half ? column + half : column - half]);
+      const float signed_sine = column < half ? -sin[pair] : sin[pair];
+      to[i] = from_float<act_t>(own * cos[pair] + other * signed_sine);
+      if (copy != nullptr) copy[column] = to[i];
+    }
+  }
+}
+
+// Columns [8 · chunk, …) of a row of keys or values, into a tile; zeros behind D, or where !valid.
+template <int kD, bool kAligned>
+__device__ inline void copy_chunk(act_t* tile, int row, int chunk, const act_t* from, int D,
+                                  bool valid) {
+  act_t* const to = chunk_of<kD>(tile, row, chunk);
+  valid = valid && chunk * 8 < D;
+  if constexpr (kAligned) {
+    copy16_async(to, valid ? from + chunk * 8 : from, valid);
+  } else {
+    for (int i = 0; i < 8; ++i) {
+      to[i] = valid && chunk * 8 + i < D ? from[chunk * 8 + i] : from_float<act_t>(0.0f);
+    }
+  }
+}
+
+// The newest token's key, turned, and value: into row `row` of the tiles and into the cache.
+template <int kD, bool kAligned>
+__device__ inline void append_newest(act_t* k_tile, act_t* v_tile, int row, const Work& work,
+                                     const DecodeCall& c) {
+  const int chunk = threadIdx.x;
+  if (chunk >= kD / 8) return;
+  const int64_t at = int64_t{work.newest} * c.G * c.D;
+  const act_t* const k = c.qkv + work.first_row * c.ld + (c.Q + work.g) * c.D;
+  const act_t* const v = k + c.G * c.D;
+  turn_head<kD, kAligned>(k_tile, row, chunk, k,
+                          int64_t{c.prefix_length + work.newest} * (c.D / 2), c, true,
+                          const_cast<act_t*>(work.k) + at);
+  act_t* const to = chunk_of<kD>(v_tile, row, chunk);
+  act_t* const copy = const_cast<act_t*>(work.v) + at + chunk * 8;
+  if constexpr (kAligned) {
+    const bool valid = chunk * 8 < c.D;
+    const uint4 value = valid ? *reinterpret_cast<const uint4*>(v + chunk * 8)
+                              : make_uint4(0, 0, 0, 0);
+    *reinterpret_cast<uint4*>(to) = value;
+    if (valid) *reinterpret_cast<uint4*>(copy) = value;
+  } else {
+    for (int i = 0; i < 8; ++i) {
+      const bool valid = chunk * 8 + i < c.D;
+      to[i] = valid ? v[chunk * 8 + i] : from_float<act_t>(0.0f);
+      if (valid) copy[i] = to[i];
+    }
+  }
+}
+
+// Starts copying the keys [first, first + kTileKeys) of a run and their values, a group each.
+template <int kD, bool kAligned>
+__device__ inline void load_tiles(act_t* k_tile, act_t* v_tile, int first, const Work& work,
+                                  const DecodeCall& c) {
+  constexpr int kChunks = kD / 8;
+  const int64_t width = int64_t{c.G} * c.D;
+  for (int which = 0; which < 2; ++which) {
+    act_t* const tile = which == 0 ? k_tile : v_tile;
+    const act_t* const from = which == 0 ? work.k : work.v;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < kTileKeys * kChunks; i += kBlock) {
+      const int row = i / kChunks, key = first + row;
+      if (key == work.newest) continue;
+      const bool valid = key < work.end;
+      copy_chunk<kD, kAligned>(tile, row, i % kChunks, from + (valid ? key * width : 0), c.D,
+                               valid);
+    }
+    copies_commit();
+  }
+  if (work.newest >= first && work.newest < work.end && work.newest < first + kTileKeys) {
+    append_newest<kD, kAligned>(k_tile, v_tile, work.newest - first, work, c);
+  }
+}
+
+template <int kD>
+constexpr int kDecodeBytes =
+    ((2 * kTileKeys + kTileQueries) * kD + kTileQueries * kWeightsLd) * int{sizeof(act_t)};
+
+// Of a row and key head: the runs in their order.
+template <int kD>
+__device__ inline void join_runs(const DecodeCall& c, int row, int g) {
+  const int runs = c.prefix_runs + runs_of(c.positions[row] + 1);
+  for (int item = threadIdx.x; item < c.ratio * (kD / 4); item += kBlock) {
+    const int h = g * c.ratio + item / (kD / 4), column = item % (kD / 4) * 4;
+    const int64_t at = (int64_t{row} * c.Q + h) * c.runs();
+    float most = -INFINITY;
+    for (int run = 0; run < runs; ++run) most = fmaxf(most, __ldcg(c.stats + at + run).x);
+    float total = 0.0f;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 4
+    for (int run = 0; run < runs; ++run) {
+      const float2 stats = __ldcg(c.stats + at + run);
+      const float4 more = __ldcg(reinterpret_cast<const float4*>(c.sums + (at + run) * kD + column));
+      const float share = exp2_approx(stats.x - most);
+      total = fmaf(stats.y, share, total);
+      sum.x = fmaf(more.x, share, sum.x);
+      sum.y = fmaf(more.y, share, sum.y);
+      sum.z = fmaf(more.z, share, sum.z);
+      sum.w = fmaf(more.w, share, sum.w);
+    }
+    if (column >= c.D) continue;
+    const float inverse = 1.0f / total;
+    act_t* const to = c.out + row * c.ld_out + int64_t{h} * c.D + column;
+    const float values[4] = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
+    if (c.out_aligned) {
+      *reinterpret_cast<uint2*>(to) =
+          make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]));
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (column + i < c.D) to[i] = from_float<act_t>(values[i]);
+      }
+    }
+  }
+}
+
+template <int kD, bool kAligned>
+__global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
+  constexpr int kUnits = kD / kWarps / 16;  // of 16 columns of v, a warp
+  extern __shared__ __align__(128) uint8_t shared[];
+  __shared__ float tops[kWarps][kTileQueries], parts[kWarps][kTileQueries];
+  __shared__ bool last[kMostRows];
+  act_t* const k_tile = reinterpret_cast<act_t*>(shared);
+  act_t* const v_tile = k_tile + kTileKeys * kD;
+  act_t* const q_tile = v_tile + kTileKeys * kD;
+  act_t* const weights = q_tile + kTileQueries * kD;  // [kTileQueries, kWeightsLd]
+  Work work;
+  if (!find_work(work, c)) return;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
+  const int queries = work.rows * c.ratio;
+
+  int loaded = -1;
+  for (int first_query = 0; first_query < queries; first_query += c.tile_queries) {
+    const int taken = min(c.tile_queries, queries - first_query);
+    float o[2 * kUnits][4] = {};
+    float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+    for (int first = work.begin; first < work.end; first += kTileKeys) {
+      __syncthreads();  // the tiles are free
+      if (loaded != first) {
+        load_tiles<kD, kAligned>(k_tile, v_tile, first, work, c);
+        loaded = first;
+      }
+      if (first == work.begin) {
+        for (int i = threadIdx.x; i < kTileQueries * (kD / 8); i += kBlock) {
+          const int query = i / (kD / 8), of = first_query + min(query, taken - 1);
+          const int row = work.first_row + of / c.ratio;
+          const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
+          turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
+                                  c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
+                                  angles, c, query < taken, nullptr);
+        }
+      }
+      copies_wait<1>();
+      __syncthreads();
+
+      float s[2][4] = {};
+#pragma unroll
+      for (int column = 0; column < kD / 16; ++column) {
+        uint32_t a[4], b[4];
+        fragment_a<kD>(a, q_tile, 0, column);
+        fragments_b<kD>(b, k_tile, 16 * warp, column);
+        mma(s[0], a, b[0], b[1]);
+        mma(s[1], a, b[2], b[3]);
+      }
+      const int limit[2] = {work.end - 1, work.end - 1};
+      mask_scores<16>(s, first + 16 * warp, limit);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float most = fmaxf(fmaxf(s[0][2 * half], s[0][2 * half + 1]),
+                           fmaxf(s[1][2 * half], s[1][2 * half + 1]));
+        most = quad_max(most);
+        if (t == 0) tops[warp][g + 8 * half] = most;
+      }
+      __syncthreads();
+      float shrink[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float most = top[half];
+#pragma unroll
+        for (int i = 0; i < kWarps; ++i) most = fmaxf(most, tops[i][g + 8 * half]);
+        shrink[half] = exp2_approx((top[half] - most) * c.scale_log2);
+        top[half] = most;
+        const float shift = most * c.scale_log2;
+        sum[half] *= shrink[half];
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const float p0 = exp2_approx(fmaf(s[n][2 * half], c.scale_log2, -shift));
+          const float p1 = exp2_approx(fmaf(s[n][2 * half + 1], c.scale_log2, -shift));
+          sum[half] += p0 + p1;
+          *reinterpret_cast<uint32_t*>(weights + (g + 8 * half) * kWeightsLd + 16 * warp + 8 * n +
+                                       2 * t) = pack_bf16(p0, p1);
+        }
+      }
+      copies_wait<0>();
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < 2 * kUnits; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) o[i][j] *= shrink[j / 2];
+      }
+#pragma unroll
+      for (int keys = 0; keys < kTileKeys / 16; ++keys) {
+        uint32_t a[4];
+        load_matrices(a, weights + lane % 16 * kWeightsLd + keys * 16 + lane / 16 * 8);
+#pragma unroll
+        for (int unit = 0; unit < kUnits; ++unit) {
+          uint32_t b[4];
+          fragments_b_transposed<kD>(b, v_tile, 16 * keys, warp * kUnits + unit);
+          mma(o[2 * unit], a, b[0], b[1]);
+          mma(o[2 * unit + 1], a, b[2], b[3]);
+        }
+      }
+    }
+
+    // The run's share of these queries.
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float own = quad_sum(sum[half]);
+      if (t == 0) parts[warp][g + 8 * half] = own;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int query = g + 8 * half;
+      if (query >= taken) continue;
+      const int of = first_query + query, row = work.first_row + of / c.ratio;
+      const int64_t at =
+          (int64_t{row} * c.Q + work.g * c.ratio + of % c.ratio) * c.runs() + work.run;
+#pragma unroll
+      for (int i = 0; i < 2 * kUnits; ++i) {
+        const int column = warp * kUnits * 16 + i * 8 + 2 * t;
+        *reinterpret_cast<float2*>(c.sums + at * kD + column) =
+            make_float2(o[i][2 * half], o[i][2 * half + 1]);
+      }
+      if (warp > 0 || t > 0) continue;
+      float total = parts[0][query];
+#pragma unroll
+      for (int i = 1; i < kWarps; ++i) total += parts[i][query];
+      c.stats[at] = make_float2(top[half] * c.scale_log2, total);
+    }
+  }
+
+  __threadfence();
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < work.rows) {
+    const int row = work.first_row + threadIdx.x;
+    unsigned* const ticket = c.tickets + row * c.G + work.g;
+    const unsigned runs = c.prefix_runs + runs_of(c.positions[row] + 1);
+    const bool is_last = atomicAdd(ticket, 1u) == runs - 1;
+    if (is_last) *ticket = 0;
+    last[threadIdx.x] = is_last;
+  }
+  __syncthreads();
+  __threadfence();
+  for (int i = 0; i < work.rows; ++i) {
+    if (last[i]) join_runs<kD>(c, work.first_row + i, work.g);
+  }
+}
+
+template <int kD>
+void launch(DecodeCall call, bool aligned, CudaDevice& device) {
+  const auto kernel = aligned ? decode_kernel<kD, true> : decode_kernel<kD, false>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<kD>),
+        "attention_decode: shared memory");
+  const int64_t stats = int64_t{call.rows} * call.Q * (call.prefix_runs + call.slot_runs);
+  call.sums = static_cast<float*>(
+      device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));
+  call.stats = reinterpret_cast<float2*>(call.sums + stats * kD);
+  call.tickets = device.tickets(int64_t{call.rows} * call.G);
+  const unsigned blocks =
+      static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_runs * call.rows);
+  kernel<<<blocks, kBlock, kDecodeBytes<kD>, device.stream()>>>(call);
   check_launch("attention_decode");
 }
 
@@ -238,22 +492,32 @@ void ops::kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const in
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  const int64_t width = cache.G * cache.D;
-  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 &&
-                       rows_aligned(cache.k, width) && rows_aligned(cache.v, width) &&
-                       rows_aligned(cache.prefix_k, width) && rows_aligned(cache.prefix_v, width);
-  const int64_t items = rows * ceil_div(2 * width, 8);
+  const bool aligned =
+      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
   const auto kernel = aligned ? append_kernel<true> : append_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(cache, qkv, ld, slot_of_row,
                                                               position_in_slot, rows, Q);
   check_launch("kv_append");
 }
 
-void ops::attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
-                           const KvCache& cache, const int32_t* slots, const int32_t* lengths,
-                           int64_t prefix_length, int64_t rows, int64_t Q, Device& d) {
+void ops::kv_load(act_t* qkv, int64_t ld, const KvCache& cache, int32_t slot, int64_t rows,
+                  int64_t Q, Device& d) {
   using namespace cuda;
   if (rows == 0) return;
+  CudaDevice& device = cuda_device(d);
+  const bool aligned =
+      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
+  const auto kernel = aligned ? load_kernel<true> : load_kernel<false>;
+  kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(qkv, ld, cache, slot, rows, Q);
+  check_launch("kv_load");
+}
+
+void ops::attention_decode(act_t* out, int64_t ld_out, act_t* qkv, int64_t ld, const KvCache& cache,
+                           const int32_t* slots, const int32_t* positions, int64_t prefix_length,
+                           const float* cos, const float* sin, int64_t rows, int64_t Q, Device& d) {
+  using namespace cuda;
   if (cache.D > kMostD) {
     throw Error(QLORA_ERROR_UNSUPPORTED, "head_dim must be at most " + std::to_string(kMostD) +
                                              " in the CUDA build, found " +
@@ -261,27 +525,43 @@ void ops::attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t
                                              "; take the CPU build for this model");
   }
   CudaDevice& device = cuda_device(d);
-  const int64_t width = cache.G * cache.D;
-  const bool aligned = cache.D % 8 == 0 && rows_aligned(qkv, ld) && rows_aligned(cache.k, width) &&
-                       rows_aligned(cache.v, width) && rows_aligned(cache.prefix_k, width) &&
-                       rows_aligned(cache.prefix_v, width);
-  const int64_t together = rows < kRows ? rows : kRows;
-  float* const partial = static_cast<float*>(
-      device.scratch(size_t(together * Q * kSplits * (cache.D + 2)) * sizeof(float)));
+  const int64_t D = cache.D;
+  const bool aligned = D % 16 == 0 && rows_aligned(qkv, ld) && caches_aligned(cache) &&
+                       rows_aligned(cos, D / 2) && rows_aligned(sin, D / 2);
+  DecodeCall call{};
+  call.cache = cache;
+  call.cos = cos;
+  call.sin = sin;
+  call.ld = ld;
+  call.ld_out = ld_out;
+  call.out_aligned = D % 8 == 0 && rows_aligned(out, ld_out);
+  call.prefix_length = static_cast<int>(prefix_length);
+  call.Q = static_cast<int>(Q);
+  call.G = static_cast<int>(cache.G);
+  call.D = static_cast<int>(D);
+  call.ratio = call.Q / call.G;
+  call.scale_log2 = kLog2e / std::sqrt(static_cast<float>(D));
+  call.prefix_runs = runs_of(call.prefix_length);
+  call.slot_runs =
+      static_cast<int>(std::min<int64_t>(kMostRuns, ceil_div(cache.slot_capacity, kTileKeys)));
+  const int rows_of_a_tile = std::max(1, kTileQueries / call.ratio);
+  call.tile_queries = std::min(kTileQueries, rows_of_a_tile * call.ratio);
+  call.rows_of_a_block = call.ratio <= kTileQueries ? rows_of_a_tile * kTilesTogether : 1;
   for (int64_t first = 0; first < rows; first += kRows) {
-    const int64_t count = rows - first < kRows ? rows - first : kRows;
-    const DecodeRows x = {qkv + first * ld, ld, slots + first, lengths + first, prefix_length, Q};
-    if (cache.D <= 64) {
-      launch<8>(partial, cache, x, count, aligned, device);
-    } else if (cache.D <= 128) {
-      launch<16>(partial, cache, x, count, aligned, device);
+    call.rows = static_cast<int>(std::min(rows - first, kRows));
+    call.out = out + first * ld_out;
+    call.qkv = qkv + first * ld;
+    call.slots = slots + first;
+    call.positions = positions + first;
+    call.prefix_blocks = call.G * call.prefix_runs *
+                         static_cast<int>(ceil_div(call.rows, call.rows_of_a_block));
+    if (D <= 64) {
+      launch<64>(call, aligned, device);
+    } else if (D <= 128) {
+      launch<128>(call, aligned, device);
     } else {
-      launch<32>(partial, cache, x, count, aligned, device);
+      launch<256>(call, aligned, device);
     }
-    const dim3 grid(static_cast<unsigned>(Q), static_cast<unsigned>(count));
-    join_kernel<<<grid, 128, 0, device.stream()>>>(out + first * ld_out, ld_out, partial, Q,
-                                                   static_cast<int>(cache.D));
-    check_launch("attention_decode: runs joined");
   }
 }
 

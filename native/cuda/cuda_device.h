@@ -55,6 +55,10 @@ class CudaDevice final : public Device {
   void synchronize() override;
   void make_current() override;
   DeviceMemory memory() const override;
+  // The first time as it is, so that everything has its memory; then as a CUDA graph.
+  void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override;
+  bool records() const override { return true; }
+  bool reads_nf4_faster() const override { return true; }
 
   cudaStream_t stream() const { return stream_; }
   int sm_count() const { return sm_count_; }
@@ -77,6 +81,7 @@ class CudaDevice final : public Device {
 
  private:
   void destroy() noexcept;
+  cudaGraphExec_t capture(const std::function<void()>& work);
   // Host memory to host memory, by several threads: one alone does not fill the bus to the GPU.
   void copy_on_host(void* dst, const void* src, size_t bytes);
   // Whether an address lies in memory of allocate_host.
@@ -94,6 +99,7 @@ class CudaDevice final : public Device {
   void* blas_workspace_ = nullptr;
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;
+  uint64_t memory_version_ = 0;  // counts moves of scratch and tickets: graphs hold their addresses
   unsigned* tickets_ = nullptr;
   int64_t num_tickets_ = 0;
   static constexpr size_t kStagingBytes = size_t{8} << 20;

@@ -419,6 +419,7 @@ void* CudaDevice::scratch(size_t bytes) {
   if (scratch_ != nullptr) check(cudaFree(scratch_), "releasing GPU memory");
   scratch_ = nullptr;
   scratch_bytes_ = 0;
+  ++memory_version_;
   scratch_ = allocate_bytes(bytes);
   scratch_bytes_ = bytes;
   return scratch_;
@@ -430,12 +431,59 @@ unsigned* CudaDevice::tickets(int64_t count) {
   if (tickets_ != nullptr) check(cudaFree(tickets_), "releasing GPU memory");
   tickets_ = nullptr;
   num_tickets_ = 0;
+  ++memory_version_;
   count = std::max<int64_t>(count, 1024);
   const size_t bytes = size_t(count) * sizeof(unsigned);
   tickets_ = static_cast<unsigned*>(allocate_bytes(bytes));
   num_tickets_ = count;
   fill_zero(tickets_, bytes);
   return tickets_;
+}
+
+// ---- graphs -------------------------------------------------------------------------------------
+
+namespace {
+
+struct GraphRecording final : Device::Recording {
+  explicit GraphRecording(uint64_t version) : memory_version(version) {}
+  ~GraphRecording() override {
+    if (graph != nullptr) cudaGraphExecDestroy(graph);
+  }
+  const uint64_t memory_version;
+  cudaGraphExec_t graph = nullptr;  // null until the second run
+};
+
+}  // namespace
+
+cudaGraphExec_t CudaDevice::capture(const std::function<void()>& work) {
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording a CUDA graph");
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  check(cudaStreamEndCapture(stream_, &graph), "recording a CUDA graph");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check(status, "instantiating a CUDA graph");
+  return executable;
+}
+
+void CudaDevice::run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+  auto* const known = static_cast<GraphRecording*>(recording.get());
+  if (known == nullptr || known->memory_version != memory_version_) {
+    recording.reset();
+    work();
+    recording.reset(new GraphRecording(memory_version_));
+    return;
+  }
+  if (known->graph == nullptr) known->graph = capture(work);
+  check(cudaGraphLaunch(known->graph, stream_), "launching a CUDA graph");
 }
 
 }  // namespace cuda

@@ -107,15 +107,32 @@ __device__ inline uint32_t lane_address(const uint8_t* table) {
   return (shared_address(table) & 0xff000000u) | (threadIdx.x % kWarp * 4);
 }
 
-__device__ inline void fill_table(uint8_t* table, const Nf4Codes& nf4, const DynamicMap& dynamic) {
+// The codes in memory: of a parameter, indexed at run time, each thread would make itself a copy.
+__device__ const float kCodes[16] = {
+    kNf4[0], kNf4[1], kNf4[2],  kNf4[3],  kNf4[4],  kNf4[5],  kNf4[6],  kNf4[7],
+    kNf4[8], kNf4[9], kNf4[10], kNf4[11], kNf4[12], kNf4[13], kNf4[14], kNf4[15],
+};
+
+// staging: 2 KB of shared memory for the while. Parameters are read once, all lines of them at the
+// same time: one after another each would be a miss of the constant cache.
+__device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic) {
+  for (int byte = threadIdx.x; byte < 256; byte += blockDim.x) {
+    // The high nibble comes first: the low half of the pair.
+    staging[byte] = make_uint2(
+        pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
+        __float_as_uint(dynamic.value[byte]));
+  }
+  __syncthreads();
   const int lane = threadIdx.x % kWarp;
+#pragma unroll 4
   for (int byte = threadIdx.x / kWarp; byte < 256; byte += blockDim.x / kWarp) {
     uint32_t* const row = reinterpret_cast<uint32_t*>(table + byte * 256) + lane;
-    // The high nibble comes first: the low half of the pair.
-    row[0] = pack_bf16(nf4.value[byte >> 4] * kCodeScale, nf4.value[byte & 15] * kCodeScale);
-    row[kWarp] = __float_as_uint(dynamic.value[byte]);
+    const uint2 values = staging[byte];
+    row[0] = values.x;
+    row[kWarp] = values.y;
   }
 }
+constexpr int kStagingBytes = 256 * sizeof(uint2);
 
 // The pair of codes of byte kByte of a word; lane: lane_address.
 template <int kByte>
@@ -172,7 +189,8 @@ constexpr int kNarrowBlock = kTeams * kTeamWarps * kWarp;
 constexpr int kTile = 16;  // rows of w
 constexpr int kAhead = 3;  // runs loaded before they are used
 constexpr int kTeamSums = kTeamWarps * kNarrowRows * kTile;
-constexpr int kNarrowBytes = kTableRoom + kTeams * 2 * kTeamSums * static_cast<int>(sizeof(float));
+constexpr int kTeamsBytes = kTeams * 2 * kTeamSums * static_cast<int>(sizeof(float));
+constexpr int kNarrowBytes = kTableRoom + kTeamsBytes;  // and x, where it fits
 
 // What a lane holds of a run: 16 bytes (half a block of 64) of rows g and g + 8 of the tile, and
 // the absmax of that block in row g (t even) or g + 8 (t odd).
@@ -217,6 +235,9 @@ __device__ inline void load_piece(NarrowPiece& piece, const PackedGroup& w, cons
   load_absmax<kNested>(piece.code, piece.value, part, at.block + t % 2 * 8 * w.blocks);
 }
 
+// Rows of x in shared memory lie this far apart beyond `in`, in different banks.
+constexpr int kXGap = 8;
+
 // 32 columns of a row of x.
 struct XColumns {
   uint4 v[4];
@@ -254,7 +275,7 @@ __device__ inline void team_barrier(int team) {
 template <bool kNested, class Y>
 __global__ void __launch_bounds__(kNarrowBlock, 1)
     narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, float beta,
-                  Nf4Codes nf4, DynamicMap dynamic) {
+                  bool x_fits, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
   uint8_t* const table = table_of(shared);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -281,13 +302,24 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
   };
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) load_next(pieces[i]);
-  fill_table(table, nf4, dynamic);
+  act_t* const x_shared = reinterpret_cast<act_t*>(table + kTableBytes + kTeamsBytes);
+  if (x_fits) {
+    const int chunks = w.in / 8;
+    for (int n = 0; n < m; ++n) {
+      for (int i = threadIdx.x; i < chunks; i += kNarrowBlock) {
+        copy16_async(x_shared + n * (w.in + kXGap) + i * 8, x + n * ldx + i * 8, true);
+      }
+    }
+    copies_commit();
+  }
+  fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
+  copies_wait<0>();
   __syncthreads();
 
   const uint32_t lane_at = lane_address(table);
   const int n = g % 4;  // row of x
   const bool holds_x = (g < 4) == (t < 2) && n < m;
-  const act_t* const x_row = x + n * ldx + t * 32;
+  const act_t* const x_row = (x_fits ? x_shared + n * (w.in + kXGap) : x + n * ldx) + t * 32;
   float sums[4] = {};
   int tile = first_tile, run = warp, turn = 0;
   int p = part_of(w, tile);
@@ -300,7 +332,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
       if (holds_x && column + t / 2 * kBlockValues < w.in) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          columns.v[j] = __ldg(reinterpret_cast<const uint4*>(x_row + column) + j);
+          columns.v[j] = reinterpret_cast<const uint4*>(x_row + column)[j];
         }
       }
       multiply_piece<kNested>(sums, pieces[i], columns, w.part[p].offset, lane_at);
@@ -414,7 +446,7 @@ __device__ inline uint32_t read_pair(const act_t* row, int r, int count) {
 template <int kColumnTiles, bool kNested, class Y>
 __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     wide_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
-                int m, PackedGroup w, float beta, Nf4Codes nf4, DynamicMap dynamic) {
+                int m, PackedGroup w, float beta, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
   constexpr int kDepth = kStages<kColumnTiles>, kRowsOfX = kColumnTiles * 8;
   uint8_t* const table = table_of(shared);
@@ -441,7 +473,9 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     load_stage<kColumnTiles>(stages + i * kStageValues<kColumnTiles>, x, ldx, m, begin + i, end,
                              w.in);
   }
-  fill_table(table, nf4, dynamic);
+  static_assert(kStageValues<kColumnTiles> * int{sizeof(act_t)} >= kStagingBytes, "the last stage");
+  fill_table(table, reinterpret_cast<uint2*>(stages + (kDepth - 1) * kStageValues<kColumnTiles>),
+             dynamic);
 
   const uint32_t lane_at = lane_address(table);
   float sums[2][kColumnTiles][4] = {};
@@ -459,43 +493,52 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
         load_stage<kColumnTiles>(stages + next * kStageValues<kColumnTiles>, x, ldx, m,
                                  run + kDepth - 1, end, w.in);
       }
-      uint32_t a[2][4][4];  // of four products
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const uint32_t low = pieces[i].packed[r].x, high = pieces[i].packed[r].y;
-        uint32_t (&to)[4][4] = a[r / 2];
-        to[0][r % 2] = look_up<0>(low, lane_at);
-        to[0][r % 2 + 2] = look_up<1>(low, lane_at);
-        to[1][r % 2] = look_up<2>(low, lane_at);
-        to[1][r % 2 + 2] = look_up<3>(low, lane_at);
-        to[2][r % 2] = look_up<0>(high, lane_at);
-        to[2][r % 2 + 2] = look_up<1>(high, lane_at);
-        to[3][r % 2] = look_up<2>(high, lane_at);
-        to[3][r % 2 + 2] = look_up<3>(high, lane_at);
-      }
-      const float own = absmax_of<kNested>(pieces[i].code, pieces[i].value, part.offset, lane_at);
+      const WidePiece& piece = pieces[i];
+      const float own = absmax_of<kNested>(piece.code, piece.value, part.offset, lane_at);
       float scale[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) scale[r] = __shfl_sync(kAllLanes, own, (lane & ~3) | r);
-      load(pieces[i], run + kWideAhead);
 
       const act_t* const x_block =
           stages + stage * kStageValues<kColumnTiles> + half * kRowsOfX * kBlockValues;
+      // Half a block of 64 at a time, to save registers.
 #pragma unroll
-      for (int c = 0; c < kColumnTiles; ++c) {
-        const int n = c * 8 + g;
-        const uint4 first8 = *reinterpret_cast<const uint4*>(x_block + stage_chunk(n, 2 * t));
-        const uint4 second8 = *reinterpret_cast<const uint4*>(x_block + stage_chunk(n, 2 * t + 1));
+      for (int part_of_block = 0; part_of_block < 2; ++part_of_block) {
+        uint32_t a[2][2][4];  // of two products
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          float product[4] = {};
-          mma(product, a[r][0], first8.x, first8.y);
-          mma(product, a[r][1], first8.z, first8.w);
-          mma(product, a[r][2], second8.x, second8.y);
-          mma(product, a[r][3], second8.z, second8.w);
+        for (int r = 0; r < 4; ++r) {
+          const uint32_t bytes = part_of_block == 0 ? piece.packed[r].x : piece.packed[r].y;
+          uint32_t (&to)[2][4] = a[r / 2];
+          to[0][r % 2] = look_up<0>(bytes, lane_at);
+          to[0][r % 2 + 2] = look_up<1>(bytes, lane_at);
+          to[1][r % 2] = look_up<2>(bytes, lane_at);
+          to[1][r % 2 + 2] = look_up<3>(bytes, lane_at);
+        }
+        if (part_of_block == 1) load(pieces[i], run + kWideAhead);  // the piece is used up
+        // Several products at a time, which do not wait for one another.
+        constexpr int kTogether = kColumnTiles >= 8 ? 2 : 1;
 #pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            sums[r][c][j] = fmaf(product[j], scale[2 * r + j / 2], sums[r][c][j]);
+        for (int c = 0; c < kColumnTiles; c += kTogether) {
+          uint4 b[kTogether];
+          float product[kTogether][2][4] = {};
+#pragma unroll
+          for (int i = 0; i < kTogether; ++i) {
+            b[i] = *reinterpret_cast<const uint4*>(
+                x_block + stage_chunk((c + i) * 8 + g, 2 * t + part_of_block));
+          }
+#pragma unroll
+          for (int i = 0; i < 2 * kTogether; ++i) {
+            mma(product[i / 2][i % 2], a[i % 2][0], b[i / 2].x, b[i / 2].y);
+          }
+#pragma unroll
+          for (int i = 0; i < 2 * kTogether; ++i) {
+            mma(product[i / 2][i % 2], a[i % 2][1], b[i / 2].z, b[i / 2].w);
+          }
+#pragma unroll
+          for (int i = 0; i < 8 * kTogether; ++i) {
+            const int r = i / 4 % 2, j = i % 4;
+            float& sum = sums[r][c + i / 8][j];
+            sum = fmaf(product[i / 8][r][j], scale[2 * r + j / 2], sum);
           }
         }
       }
@@ -693,12 +736,15 @@ void launch_narrow(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
                    const ops::DecodeGroup& group, float beta, CudaDevice& device) {
   const PackedGroup w = packed_group(group, kTile);
   const auto kernel = narrow_kernel<kNested, Y>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kNarrowBytes),
+  const int with_x = kNarrowBytes + m * (w.in + kXGap) * static_cast<int>(sizeof(act_t));
+  const bool x_fits = with_x <= device.max_shared_bytes();
+  const int bytes = x_fits ? with_x : kNarrowBytes;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
   const int most = static_cast<int>(ceil_div(w.units, kTeams));
   const unsigned blocks = static_cast<unsigned>(std::min(most, device.sm_count()));
-  kernel<<<blocks, kNarrowBlock, kNarrowBytes, device.stream()>>>(y, ldy, x, ldx, m, w, beta,
-                                                                  nf4_codes(), dynamic_map());
+  kernel<<<blocks, kNarrowBlock, bytes, device.stream()>>>(y, ldy, x, ldx, m, w, beta, x_fits,
+                                                           dynamic_map());
   check_launch("linear_group_decode, few rows");
 }
 
@@ -734,7 +780,7 @@ void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
   unsigned* const tickets = device.tickets(splits > 1 ? w.units : 0);
   const dim3 grid(static_cast<unsigned>(w.units), static_cast<unsigned>(splits));
   kernel<<<grid, kWideBlock, kBytes, device.stream()>>>(y, ldy, partial, tickets, x, ldx, m, w,
-                                                        beta, nf4_codes(), dynamic_map());
+                                                        beta, dynamic_map());
   check_launch("linear_group_decode, many rows");
 }
 

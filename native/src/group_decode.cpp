@@ -21,7 +21,9 @@ void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int
   const Lora* const lora = model.active_lora();
   const int64_t R = lora != nullptr ? shape.rank : 0;
   Device& device = model.device();
-  if (model.tiles().resident()) {  // [W | sB] as it is
+  const ops::Weight first = model.weights().linear(layer, shape.parts[0].module);
+  const bool is_nf4 = first.packed != nullptr;
+  if (model.tiles().resident() && !(is_nf4 && device.reads_nf4_faster())) {  // [W | sB] as it is
     if (R > 0) {
       ops::linear_decode(x + shape.in, shape.ld, x, shape.ld, rows,
                          plain_weight(lora->a(layer, group), R, shape.in, shape.in), 0.0f, device);

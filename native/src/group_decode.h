@@ -1,5 +1,5 @@
 // A group of linears for few rows: the forward of linear_group.h, from the quantised weights where
-// they are not resident.
+// the dequantised ones are not resident or reading them takes longer.
 #pragma once
 
 #include "model.h"

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -69,6 +70,23 @@ class Device {
   virtual void synchronize() = 0;   // also reports errors of queued ops
   virtual void make_current() = 0;  // at every ABI entry: the device selection is per thread
   virtual DeviceMemory memory() const = 0;  // overhead_bytes as it is now
+
+  // What a backend keeps of work that is done again and again.
+  class Recording {
+   public:
+    virtual ~Recording() = default;
+  };
+  // Does `work`, which queues ops and nothing else. A recording goes with one work: with the same
+  // ops and arguments every time, since a backend may queue what it recorded (a CUDA graph) instead.
+  // Null at first; dropped by the caller when the work changes, and before the device.
+  virtual void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+    static_cast<void>(recording);
+    work();
+  }
+  // Whether it does, so that steps queued ahead and few kinds of work pay.
+  virtual bool records() const { return false; }
+  // Whether few rows are better multiplied with NF4 weights than with dequantised ones.
+  virtual bool reads_nf4_faster() const { return false; }
 };
 
 namespace ops {
@@ -336,13 +354,18 @@ struct KvCache {
 // slot −1 is the prefix.
 void kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const int32_t* slot_of_row,
                const int32_t* position_in_slot, int64_t rows, int64_t Q, Device& d);
-// One query row a sequence: row i attends to the prefix (prefix_length tokens) and to the first
-// lengths[i] tokens of slot slots[i].  out [rows, Q·D]. Slot −1 is the prefix's own cache: while
-// the prefix itself is computed, prefix_length is 0 and its rows have slot −1. A row of out has the
+// The reverse for the first tokens of the prefix, or of a slot: rows [0, rows) of qkv get the keys
+// and values at [0, rows); the queries are left alone.
+void kv_load(act_t* qkv, int64_t ld, const KvCache& cache, int32_t slot, int64_t rows, int64_t Q,
+             Device& d);
+// A token a sequence: row i is token positions[i] of slot slots[i] (≥ 0, no two rows the same slot,
+// or the same row twice). q and k are rotated by the angle of prefix_length + positions[i] (cos, sin
+// as rope has them), k and v appended to the slot, and q attends to the prefix (prefix_length
+// tokens) and to the slot up to itself.  out [rows, Q·D]; qkv may be changed. A row of out has the
 // same bits whatever the other rows are.
-void attention_decode(act_t* out, int64_t ld_out, const act_t* qkv, int64_t ld,
-                      const KvCache& cache, const int32_t* slots, const int32_t* lengths,
-                      int64_t prefix_length, int64_t rows, int64_t Q, Device& d);
+void attention_decode(act_t* out, int64_t ld_out, act_t* qkv, int64_t ld, const KvCache& cache,
+                      const int32_t* slots, const int32_t* positions, int64_t prefix_length,
+                      const float* cos, const float* sin, int64_t rows, int64_t Q, Device& d);
 
 // Per row: settings of one sampling decision.
 struct SamplingRow {
@@ -358,6 +381,21 @@ struct SamplingRow {
 // The choice depends on the row's logits, seed and counter only, never on the other rows.
 void sample(int32_t* tokens, float* logprobs, float* logits, const SamplingRow* rows_settings,
             const int32_t* history, int64_t rows, int64_t V, Device& d);
+
+// What a decode step leaves for the next, all in device memory: row i goes on with the token it was
+// given, one position further.
+struct DecodeRows {
+  int32_t* ids;            // (rows) become tokens
+  int32_t* positions;      // (rows) in their slots; + 1, at most last_position
+  SamplingRow* settings;   // (rows) counter + 1; with a repetition penalty history_end + 1
+  int32_t* history;        // with a repetition penalty: the token, at history_end
+  int32_t* steps;          // (1) + 1
+  int32_t* all_tokens;     // [steps, rows]: row `steps` becomes tokens
+  float* all_logprobs;     // the same
+  int32_t last_position;
+};
+void advance(const DecodeRows& state, const int32_t* tokens, const float* logprobs, int64_t rows,
+             Device& d);
 
 }  // namespace ops
 }  // namespace qlora

@@ -229,15 +229,52 @@ OP_TEST(batched_is_alone_bit_for_bit) {
   }
 }
 
+// Several steps may be queued before the host looks: stops, lengths and the room for tokens must
+// come out as if it looked after each.
+OP_TEST(steps_of_a_call_change_no_answer) {
+  const golden::Case c("gqa2_tied_llama3");
+  const fixture::Model model = fixture::make_model(c);
+  const Answer free = answer_alone(model.get(), kPrefix, kPrompts[0], greedy(12));
+  const auto answers_of = [&](int steps, int64_t capacity) {
+    const fixture::Generator g = make_generator(model.get(), 7, 20);
+    set_prefix(g.get(), kPrefix);
+    for (int i = 0; i < 6; ++i) {
+      qlora_sampling sampling = warm(i == 5 ? 100 : 3 + 2 * i, static_cast<uint64_t>(i));
+      if (i % 2 == 0) sampling.repetition_penalty = 1.4;
+      if (i == 2) {
+        sampling = greedy(15);
+        sampling.num_stop_ids = 1;
+        sampling.stop_ids = &free.tokens[5];
+      }
+      add(g.get(), kPrompts[i == 2 ? 0 : i % 4], sampling);
+    }
+    Answers answers;
+    for (int calls = 0; run(g.get(), answers, steps, capacity) > 0; ++calls) {
+      EXPECT(calls < 100, "it ends");
+    }
+    return answers;
+  };
+  const Answers one = answers_of(1, 512);
+  EXPECT(one.at(2).finish == QLORA_FINISH_STOP, "a sequence stops among steps");
+  for (const auto& [steps, capacity] : {std::pair<int, int64_t>{100, 512}, {5, 512}, {100, 13}}) {
+    const Answers more = answers_of(steps, capacity);
+    EXPECT(more.size() == one.size(), "sequences");
+    for (const auto& [id, answer] : more) {
+      EXPECT(same(answer, one.at(id)),
+             std::to_string(steps) + " steps: sequence " + std::to_string(id));
+    }
+  }
+}
+
 OP_TEST(long_prompts_are_prefilled_in_pieces) {
   const golden::Case c("gqa2_tied_llama3");
   const fixture::Model model = fixture::make_model(c);
-  // 24 prompts of 30 tokens: 720 rows, more than one pass takes.
-  const fixture::Generator g = make_generator(model.get(), 24, 34);
+  // 40 prompts of 30 tokens: 1,200 rows, more than one pass takes.
+  const fixture::Generator g = make_generator(model.get(), 40, 34);
   set_prefix(g.get(), kPrefix);
   std::vector<std::vector<int32_t>> prompts;
   std::vector<int32_t> ids;
-  for (int32_t i = 0; i < 24; ++i) {
+  for (int32_t i = 0; i < 40; ++i) {
     std::vector<int32_t> prompt;
     for (int32_t k = 0; k < 30; ++k) prompt.push_back((i * 31 + k * k) % 80);
     prompts.push_back(prompt);
@@ -245,10 +282,37 @@ OP_TEST(long_prompts_are_prefilled_in_pieces) {
   }
   Answers answers;
   EXPECT(run(g.get(), answers, 10) == 0, "all end");
-  for (const size_t i : {size_t{0}, size_t{16}, size_t{17}, size_t{23}}) {
+  for (const size_t i : {size_t{0}, size_t{33}, size_t{34}, size_t{39}}) {
     EXPECT(same(answers[ids[i]], answer_alone(model.get(), kPrefix, prompts[i], greedy(3))),
            std::to_string(i));
   }
+}
+
+// Prefix and prompt each longer than a pass: pieces see what came before them through the caches.
+OP_TEST(a_prompt_longer_than_a_pass) {
+  const golden::Case c("gqa2_tied_llama3");
+  qlora_model_config config = fixture::config_of(c);
+  config.max_position = 4096;
+  const fixture::Model model = fixture::make_random_model(config, fixture::lora_of(c));
+  std::vector<int32_t> prefix, prompt;
+  for (int32_t i = 0; i < 1100; ++i) prefix.push_back((i * 7 + i * i % 13) % 80);
+  for (int32_t i = 0; i < 1050; ++i) prompt.push_back((i * 11 + i * i % 17) % 80);
+  const fixture::Generator g = make_generator(model.get(), 2, 1060, 1100);
+  set_prefix(g.get(), prefix);
+  const int32_t other = add(g.get(), kPrompts[0], greedy(4));
+  const int32_t id = add(g.get(), prompt, greedy(4));
+  Answers answers;
+  EXPECT(run(g.get(), answers, 10) == 0, "all end");
+  std::vector<int32_t> tokens = join(prefix, prompt);
+  for (size_t i = 0; i < answers[id].tokens.size(); ++i) {
+    const std::vector<float> logits = last_logits(model.get(), tokens, 80);
+    EXPECT(is_highest(c, logits, answers[id].tokens[i]), "token " + std::to_string(i));
+    EXPECT(std::abs(log_softmax(logits, answers[id].tokens[i]) -
+                    static_cast<double>(answers[id].logprobs[i])) < logprob_tolerance(c, logits),
+           "log-probability " + std::to_string(i));
+    tokens.push_back(answers[id].tokens[i]);
+  }
+  EXPECT(answers[other].tokens.size() == 4, "its neighbour");
 }
 
 OP_TEST(sequences_end) {

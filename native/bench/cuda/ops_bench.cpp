@@ -399,14 +399,15 @@ void decode(int64_t m) {
   const Block<act_t> prefix_k(P * G * D, 1), prefix_v(P * G * D, 2);
   const Block<act_t> k(m * capacity * G * D, 3), v(m * capacity * G * D, 4), qkv(m * kQkv, 5);
   const ops::KvCache cache = {prefix_k.data, prefix_v.data, k.data, v.data, capacity, G, D};
-  const Block<int32_t> slots(m), lengths(m);
-  const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length));
-  device().copy_to_device(lengths.data, host.data(), host.size() * sizeof host[0]);
+  const Block<float> cos((P + capacity) * D / 2), sin((P + capacity) * D / 2);
+  const Block<int32_t> slots(m), positions(m);
+  const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length - 1));
+  device().copy_to_device(positions.data, host.data(), host.size() * sizeof host[0]);
   moves_in_graph(("attention_decode, 336 + 170 keys" + rows).c_str(),
-        4.0 * double((P + m * length) * G * D), [&] {
-          ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data, lengths.data, P,
-                                m, 32, device());
-        });
+                 4.0 * double((P + m * length) * G * D), [&] {
+                   ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data,
+                                         positions.data, P, cos.data, sin.data, m, 32, device());
+                 });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// linear_decode, linear_group_decode, kv_append and attention_decode; rows that must not depend on their neighbours.
+// linear_decode, linear_group_decode, kv_append, kv_load, attention_decode and advance; rows that must
+// not depend on their neighbours.
 #include <algorithm>
 
 #include "cuda_test.h"
@@ -271,91 +272,161 @@ struct Caches {
   int64_t gap;
 };
 
+// x (D) turned by angles of a row of the table (half of them).
+Doubles turned(const double* x, const double* cos, const double* sin, int64_t D) {
+  Doubles y(static_cast<size_t>(D));
+  for (int64_t i = 0; i < D / 2; ++i) {
+    y[size_t(i)] = x[i] * cos[i] - x[i + D / 2] * sin[i];
+    y[size_t(i + D / 2)] = x[i + D / 2] * cos[i] + x[i] * sin[i];
+  }
+  return y;
+}
+
+bool same_or_nan(const Doubles& a, const Doubles& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i] != b[i] && !(std::isnan(a[i]) && std::isnan(b[i]))) return false;
+  }
+  return true;
+}
+
 void check_attention(const Caches& c) {
   const std::string name = shape("Q", c.Q, "G", c.G, "D", c.D, "P", c.P, "gap", c.gap);
-  const int64_t width = c.G * c.D, capacity = 700, slots = 3, wide = (c.Q + 2 * c.G) * c.D;
+  const int64_t D = c.D, half = D / 2;
+  const int64_t width = c.G * D, capacity = 700, wide = (c.Q + 2 * c.G) * D;
+  std::vector<int32_t> positions = {610, 4, 63, 0, 299, 64, 127, 128};
+  for (int i = 0; i < 62; ++i) positions.push_back(i % 5);
+  std::vector<int32_t> slots;
+  for (size_t i = 0; i < positions.size(); ++i) slots.push_back(int32_t(i * 3 % positions.size()));
+  // The last repeats the first.
+  positions.push_back(positions[0]);
+  slots.push_back(slots[0]);
+  const int64_t rows = static_cast<int64_t>(slots.size()), own = rows - 1;
   const Matrix prefix_k(c.P + 1, width, width), prefix_v(c.P + 1, width, width);
-  const Matrix k(slots * capacity, width, width), v(slots * capacity, width, width);
+  const Matrix k(own * capacity, width, width), v(own * capacity, width, width);
   const ops::KvCache cache = {c.P > 0 ? prefix_k.data() : nullptr,
                               c.P > 0 ? prefix_v.data() : nullptr,
                               k.data(),
                               v.data(),
                               capacity,
                               c.G,
-                              c.D};
-  // The prefix, then tokens of slots 2 and 0, in mixed order.
-  std::vector<int32_t> slot_of_row, position;
-  for (int32_t i = 0; i < c.P; ++i) slot_of_row.push_back(-1), position.push_back(i);
-  for (int32_t i = 0; i < 611; ++i) {
-    slot_of_row.push_back(2), position.push_back(i);
-    if (i < 5) slot_of_row.push_back(0), position.push_back(i);
+                              D};
+  // The prefix, then what each slot holds already; first[i] is where row i's tokens begin.
+  std::vector<int32_t> slot_of_token, position_of_token;
+  for (int32_t i = 0; i < c.P; ++i) slot_of_token.push_back(-1), position_of_token.push_back(i);
+  std::vector<int64_t> first;
+  for (int64_t i = 0; i < own; ++i) {
+    first.push_back(static_cast<int64_t>(slot_of_token.size()));
+    for (int32_t j = 0; j < positions[size_t(i)]; ++j) {
+      slot_of_token.push_back(slots[size_t(i)]), position_of_token.push_back(j);
+    }
   }
-  const int64_t tokens = static_cast<int64_t>(slot_of_row.size());
+  first.push_back(first[0]);
+  const int64_t tokens = static_cast<int64_t>(slot_of_token.size());
   const Doubles past = normal_bf16(tokens * wide, 1);
   const Matrix past_rows(past, tokens, wide, wide + c.gap);
-  const Buffer<int32_t> slot_buffer(slot_of_row), position_buffer(position);
-  ops::kv_append(cache, past_rows.data(), past_rows.ld(), slot_buffer.data(),
-                 position_buffer.data(), tokens, c.Q, device());
-
-  std::vector<int32_t> row_slots = {2, 0, 2, 0, 2}, lengths = {611, 5, 37, 1, 300};
-  for (int i = 0; i < 40; ++i) {
-    row_slots.push_back(i % 2 == 0 ? 2 : 0);
-    lengths.push_back(1 + i % 5);
+  {
+    const Buffer<int32_t> slot_buffer(slot_of_token), position_buffer(position_of_token);
+    ops::kv_append(cache, past_rows.data(), past_rows.ld(), slot_buffer.data(),
+                   position_buffer.data(), tokens, c.Q, device());
   }
-  const int64_t rows = static_cast<int64_t>(row_slots.size());
-  const Doubles qkv = normal_bf16(rows * wide, 2);
-  const Matrix now(qkv, rows, wide, wide + c.gap);
-  Doubles want, naive;
+  const Doubles k_before = k.read(), v_before = v.read();
+  const Doubles angles = normal_f32((c.P + capacity) * half, 5, 3.0);
+  Doubles cosines, sines;
+  for (const double angle : angles) {
+    cosines.push_back(static_cast<double>(static_cast<float>(std::cos(angle))));
+    sines.push_back(static_cast<double>(static_cast<float>(std::sin(angle))));
+  }
+  const Buffer<float> cos = f32_buffer(cosines), sin = f32_buffer(sines);
+
+  Doubles qkv = normal_bf16(own * wide, 2);
+  qkv.insert(qkv.end(), qkv.begin(), qkv.begin() + wide);
+  Doubles want, naive, new_k;
   for (int64_t i = 0; i < rows; ++i) {
-    std::vector<int64_t> seen;
-    for (int64_t t = 0; t < tokens; ++t) {
-      const bool in_prefix = slot_of_row[size_t(t)] < 0;
-      const bool in_slot = slot_of_row[size_t(t)] == row_slots[size_t(i)] &&
-                           position[size_t(t)] < lengths[size_t(i)];
-      if (in_prefix || in_slot) seen.push_back(t);
-    }
+    const int64_t place = (c.P + positions[size_t(i)]) * half;
+    const auto turn = [&](int64_t column) {
+      return turned(&qkv[size_t(i * wide + column)], &cosines[size_t(place)], &sines[size_t(place)],
+                    D);
+    };
     for (int64_t h = 0; h < c.Q; ++h) {
-      const int64_t column = (c.Q + h / (c.Q / c.G)) * c.D;
-      Doubles p, rough, out(size_t(c.D), 0.0), rough_out = out;
+      const int64_t g = h / (c.Q / c.G), key_column = (c.Q + g) * D, column = (c.Q + c.G + g) * D;
+      const Doubles q = turn(h * D), key = turn(key_column);
+      if (h % (c.Q / c.G) == 0 && i < own) new_k.insert(new_k.end(), key.begin(), key.end());
+      Doubles p, rough, out(size_t(D), 0.0), rough_out = out;
       double total = 0.0, rough_total = 0.0;
-      for (const int64_t t : seen) {
-        double s = 0.0;
-        for (int64_t e = 0; e < c.D; ++e) {
-          s += qkv[size_t(i * wide + h * c.D + e)] * past[size_t(t * wide + column + e)];
+      const auto see = [&](const double* seen, const double* rough_seen) {
+        double s = 0.0, rough_s = 0.0;
+        for (int64_t e = 0; e < D; ++e) {
+          s += q[size_t(e)] * seen[e];
+          rough_s += bf16(q[size_t(e)]) * rough_seen[e];
         }
-        p.push_back(std::exp(s / std::sqrt(double(c.D))));
-        rough.push_back(std::exp(bf16(s) / std::sqrt(double(c.D))));
+        p.push_back(std::exp(s / std::sqrt(double(D))));
+        rough.push_back(std::exp(bf16(rough_s) / std::sqrt(double(D))));
         total += p.back();
         rough_total += rough.back();
-      }
-      for (size_t j = 0; j < seen.size(); ++j) {
-        for (int64_t e = 0; e < c.D; ++e) {
-          const double value = past[size_t(seen[j] * wide + column + c.G * c.D + e)];
-          out[size_t(e)] += p[j] / total * value;
-          rough_out[size_t(e)] += bf16(rough[j] / rough_total) * value;
+      };
+      std::vector<const double*> values;
+      const auto see_token = [&](int64_t t) {
+        see(&past[size_t(t * wide + key_column)], &past[size_t(t * wide + key_column)]);
+        values.push_back(&past[size_t(t * wide + column)]);
+      };
+      for (int64_t t = 0; t < c.P; ++t) see_token(t);
+      for (int64_t j = 0; j < positions[size_t(i)]; ++j) see_token(first[size_t(i)] + j);
+      const Doubles rough_key = bf16(key);
+      see(key.data(), rough_key.data());
+      values.push_back(&qkv[size_t(i * wide + column)]);
+      for (size_t j = 0; j < values.size(); ++j) {
+        for (int64_t e = 0; e < D; ++e) {
+          out[size_t(e)] += p[j] / total * values[j][e];
+          rough_out[size_t(e)] += bf16(rough[j] / rough_total) * values[j][e];
         }
       }
       want.insert(want.end(), out.begin(), out.end());
       for (const double value : rough_out) naive.push_back(bf16(value));
     }
   }
-  const Buffer<int32_t> row_buffer(row_slots), length_buffer(lengths);
-  const Doubles got = twice(name, [&] {
-    const Matrix out(rows, c.Q * c.D, c.Q * c.D + 2);
-    ops::attention_decode(out.data(), out.ld(), now.data(), now.ld(), cache, row_buffer.data(),
-                          length_buffer.data(), c.P, rows, c.Q, device());
+  const Buffer<int32_t> slot_buffer(slots), position_buffer(positions);
+  // The op may change qkv.
+  const auto attend = [&](int64_t begin, int64_t count) {
+    const Matrix now(Doubles(qkv.begin() + begin * wide, qkv.begin() + (begin + count) * wide),
+                     count, wide, wide + c.gap);
+    const Matrix out(count, c.Q * D, c.Q * D + 2);
+    ops::attention_decode(out.data(), out.ld(), now.data(), now.ld(), cache,
+                          slot_buffer.data() + begin, position_buffer.data() + begin, c.P,
+                          cos.data(), sin.data(), count, c.Q, device());
     return out.read();
-  });
+  };
+  const Doubles got = twice(name, [&] { return attend(0, rows); });
   compare(name, got, want, naive);
-  for (const int64_t row : {int64_t{0}, int64_t{1}, rows - 1}) {
-    const Matrix alone(1, c.Q * c.D, c.Q * c.D);
-    ops::attention_decode(alone.data(), alone.ld(), now.data() + row * now.ld(), now.ld(), cache,
-                          row_buffer.data() + row, length_buffer.data() + row, c.P, 1, c.Q,
-                          device());
-    const auto begin = got.begin() + row * c.Q * c.D;
-    expect(alone.read() == Doubles(begin, begin + c.Q * c.D),
-           name + ": row " + std::to_string(row) + " alone differs");
+  const int64_t out_width = c.Q * D;
+  const auto row_of = [&](int64_t row) {
+    return Doubles(got.begin() + row * out_width, got.begin() + (row + 1) * out_width);
+  };
+  expect(row_of(0) == row_of(own), name + ": the row given twice differs");
+
+  // The caches have the new tokens, and the rest as it was.
+  Doubles k_after = k.read(), v_after = v.read(), got_k, naive_k, got_v, want_v;
+  for (int64_t i = 0; i < own; ++i) {
+    const int64_t at = (slots[size_t(i)] * capacity + positions[size_t(i)]) * width;
+    for (int64_t e = 0; e < width; ++e) {
+      got_k.push_back(k_after[size_t(at + e)]);
+      got_v.push_back(v_after[size_t(at + e)]);
+      want_v.push_back(qkv[size_t(i * wide + (c.Q + c.G) * D + e)]);
+      k_after[size_t(at + e)] = k_before[size_t(at + e)];
+      v_after[size_t(at + e)] = v_before[size_t(at + e)];
+    }
   }
+  for (const double value : new_k) naive_k.push_back(bf16(value));
+  compare(name + " keys", got_k, new_k, naive_k);
+  expect(got_v == want_v, name + ": values appended");
+  expect(same_or_nan(k_after, k_before) && same_or_nan(v_after, v_before),
+         name + ": other tokens of the caches");
+
+  for (const int64_t row : {int64_t{0}, int64_t{1}, int64_t{5}, int64_t{64}, own - 1}) {
+    expect(attend(row, 1) == row_of(row), name + ": row " + std::to_string(row) + " alone differs");
+  }
+  expect(attend(2, 7) == Doubles(got.begin() + 2 * out_width, got.begin() + 9 * out_width),
+         name + ": seven rows apart differ");
 }
 
 CUDA_OP_TEST(attention_decode) {
@@ -363,32 +434,102 @@ CUDA_OP_TEST(attention_decode) {
   check_attention({8, 2, 64, 70, 8});
   check_attention({8, 1, 128, 0, 8});
   check_attention({3, 3, 64, 1, 0});
+  check_attention({6, 1, 64, 130, 0});
+  check_attention({20, 1, 64, 65, 0});
+  // runs of several tiles
+  check_attention({2, 1, 64, 1100, 0});
   // other heads, and rows that are not aligned
   check_attention({1, 1, 2, 0, 0});
   check_attention({6, 1, 20, 3, 0});
   check_attention({4, 4, 80, 0, 3});
+  check_attention({4, 4, 80, 9, 0});
   check_attention({2, 1, 256, 19, 0});
   check_attention({12, 2, 128, 40, 1});
 }
 
-// ops.h: while the prefix itself is computed, prefix_length is 0 and its rows have slot −1.
-CUDA_OP_TEST(attention_decode_prefix) {
-  const int64_t Q = 2, G = 1, D = 64, wide = 4 * 64, n = 90;
-  const Matrix prefix_k(n, D, D), prefix_v(n, D, D), k(1, D, D), v(1, D, D);
-  const ops::KvCache cache = {prefix_k.data(), prefix_v.data(), k.data(), v.data(), 1, G, D};
-  const Doubles qkv = normal_bf16(n * wide, 1);
-  const Matrix x(qkv, n, wide, wide);
-  std::vector<int32_t> slots(size_t(n), -1), places, lengths, cu = {0, int32_t(n)};
-  for (int32_t i = 0; i < n; ++i) places.push_back(i), lengths.push_back(i + 1);
-  const Buffer<int32_t> slot_buffer(slots), place_buffer(places), length_buffer(lengths);
-  ops::kv_append(cache, x.data(), wide, slot_buffer.data(), place_buffer.data(), n, Q, device());
-  const Matrix out(n, Q * D, Q * D), want(n, Q * D, Q * D);
-  ops::attention_decode(out.data(), out.ld(), x.data(), wide, cache, slot_buffer.data(),
-                        length_buffer.data(), 0, n, Q, device());
-  const Buffer<int32_t> cu_buffer(cu);
-  const ops::AttentionShape s = {n, 0, 1, Q, G, D, n, cu_buffer.data(), cu.data()};
-  ops::attention_forward(want.data(), want.ld(), nullptr, x.data(), wide, s, device());
-  compare_within("causal attention", out.read(), want.read(), 1e-2);
+// What kv_append has stored, a causal pass reads back with kv_load.
+CUDA_OP_TEST(kv_load) {
+  for (const int64_t gap : {int64_t{0}, int64_t{3}}) {
+    const int64_t Q = 3, G = 2, D = 40, width = G * D, wide = (Q + 2 * G) * D, n = 37;
+    const Matrix prefix_k(n, width, width), prefix_v(n, width, width);
+    const Matrix k(2 * n, width, width), v(2 * n, width, width);
+    const ops::KvCache cache = {prefix_k.data(), prefix_v.data(), k.data(), v.data(), n, G, D};
+    for (const int32_t slot : {-1, 1}) {
+      const Doubles qkv = normal_bf16(n * wide, 3), other = normal_bf16(n * wide, 4);
+      const Matrix from(qkv, n, wide, wide + gap), to(other, n, wide, wide + gap);
+      std::vector<int32_t> places;
+      for (int32_t i = 0; i < n; ++i) places.push_back(i);
+      const Buffer<int32_t> slots(std::vector<int32_t>(size_t(n), slot)), place_buffer(places);
+      ops::kv_append(cache, from.data(), from.ld(), slots.data(), place_buffer.data(), n, Q,
+                     device());
+      ops::kv_load(to.data(), to.ld(), cache, slot, n - 2, Q, device());
+      Doubles want = other;
+      for (int64_t i = 0; i < (n - 2) * wide; ++i) {
+        if (i % wide >= Q * D) want[size_t(i)] = qkv[size_t(i)];
+      }
+      expect(to.read() == want, "slot " + std::to_string(slot) + " gap " + std::to_string(gap));
+    }
+  }
+}
+
+// ---- advance ------------------------------------------------------------------------------------
+
+CUDA_OP_TEST(advance) {
+  const int32_t rows = 300, last = 20;
+  std::vector<int32_t> ids, positions, history(size_t(rows) * 4, -7), tokens;
+  std::vector<float> logprobs;
+  std::vector<uint8_t> bytes(size_t(rows) * sizeof(ops::SamplingRow));
+  std::vector<ops::SamplingRow> settings;
+  for (int32_t i = 0; i < rows; ++i) {
+    ids.push_back(i), positions.push_back(i % 22 < last ? i % 22 : last);
+    tokens.push_back(1000 + i), logprobs.push_back(-0.25f * static_cast<float>(i));
+    ops::SamplingRow row{};
+    row.repetition_penalty = i % 3 == 0 ? 1.0f : 1.2f;
+    row.history_begin = 4 * i;
+    row.history_end = 4 * i + 1;
+    row.counter = static_cast<uint32_t>(i);
+    settings.push_back(row);
+  }
+  std::memcpy(bytes.data(), settings.data(), bytes.size());
+  const Buffer<int32_t> id_buffer(ids), position_buffer(positions), history_buffer(history);
+  const Buffer<int32_t> token_buffer(tokens), step_buffer(std::vector<int32_t>{0});
+  const Buffer<int32_t> all_tokens(3 * rows);
+  const Buffer<float> logprob_buffer(logprobs), all_logprobs(3 * rows);
+  const Buffer<uint8_t> settings_buffer(bytes);
+  ops::DecodeRows state{};
+  state.ids = id_buffer.data();
+  state.positions = position_buffer.data();
+  state.settings = reinterpret_cast<ops::SamplingRow*>(settings_buffer.data());
+  state.history = history_buffer.data();
+  state.steps = step_buffer.data();
+  state.all_tokens = all_tokens.data();
+  state.all_logprobs = all_logprobs.data();
+  state.last_position = last;
+  for (int step = 0; step < 2; ++step) {
+    ops::advance(state, token_buffer.data(), logprob_buffer.data(), rows, device());
+  }
+  const auto got_tokens = all_tokens.read();
+  const auto got_logprobs = all_logprobs.read();
+  const auto got_ids = id_buffer.read(), got_positions = position_buffer.read();
+  const auto got_history = history_buffer.read();
+  const auto got_bytes = settings_buffer.read();
+  std::memcpy(settings.data(), got_bytes.data(), got_bytes.size());
+  expect(step_buffer.read()[0] == 2, "steps");
+  for (int32_t i = 0; i < rows; ++i) {
+    const size_t at = size_t(i);
+    expect(got_tokens[at] == tokens[at] && got_tokens[size_t(rows + i)] == tokens[at], "tokens");
+    expect(got_logprobs[at] == logprobs[at] && got_logprobs[size_t(rows + i)] == logprobs[at],
+           "log-probabilities");
+    expect(got_ids[at] == tokens[at], "ids");
+    expect(got_positions[at] == std::min(positions[at] + 2, last), "positions");
+    expect(settings[at].counter == static_cast<uint32_t>(i + 2), "counters");
+    const bool kept = i % 3 != 0;
+    expect(settings[at].history_end == 4 * i + (kept ? 3 : 1), "ends of the history");
+    for (int32_t j = 0; j < 4; ++j) {
+      const bool is_new = kept && (j == 1 || j == 2);
+      expect(got_history[size_t(4 * i + j)] == (is_new ? tokens[at] : -7), "history");
+    }
+  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// linear_decode, kv_append and attention_decode against double precision; rows that must not depend
+// linear_decode, kv_append, kv_load and attention_decode against double precision; rows that must not depend
 // on their neighbours.
 #include <algorithm>
 
@@ -70,9 +70,9 @@ OP_TEST(linear_decode_matches_double_precision) {
 void check_attention(int64_t Q, int64_t G, int64_t D, int64_t P) {
   const std::string name = "Q " + std::to_string(Q) + " G " + std::to_string(G) + " D " +
                            std::to_string(D) + " P " + std::to_string(P);
-  const int64_t width = G * D, capacity = 40, slots = 3, columns = (Q + 2 * G) * D;
+  const int64_t width = G * D, capacity = 40, rows = 3, half = D / 2, columns = (Q + 2 * G) * D;
   Numbers prefix_k(size_t((P + 1) * width), NAN), prefix_v = prefix_k;
-  Numbers k(size_t(slots * capacity * width), NAN), v = k;
+  Numbers k(size_t(rows * capacity * width), NAN), v = k;
   const qlora::ops::KvCache cache = {P > 0 ? prefix_k.data() : nullptr,
                                      P > 0 ? prefix_v.data() : nullptr,
                                      k.data(),
@@ -80,59 +80,87 @@ void check_attention(int64_t Q, int64_t G, int64_t D, int64_t P) {
                                      capacity,
                                      G,
                                      D};
-  // The prefix, then tokens of slots 2 and 0, in mixed order.
+  // The prefix, then what the slots hold already.
+  const std::vector<int32_t> slots = {2, 0, 1}, positions = {37, 5, 0};
   std::vector<int32_t> slot_of_row, position;
   for (int32_t i = 0; i < P; ++i) slot_of_row.push_back(-1), position.push_back(i);
-  for (int32_t i = 0; i < 37; ++i) {
-    slot_of_row.push_back(2), position.push_back(i);
-    if (i < 5) slot_of_row.push_back(0), position.push_back(i);
+  for (size_t r = 0; r < slots.size(); ++r) {
+    for (int32_t i = 0; i < positions[r]; ++i) slot_of_row.push_back(slots[r]), position.push_back(i);
   }
   const int64_t tokens = static_cast<int64_t>(slot_of_row.size());
   const Matrix past = Matrix::of(tokens, columns, columns + 3, 1);
   qlora::ops::kv_append(cache, past.data(), past.ld, slot_of_row.data(), position.data(), tokens, Q,
                         op_test::device(1));
+  Numbers cos, sin;
+  for (const float angle : op_test::normal((P + capacity) * half, 4, 3.0f)) {
+    cos.push_back(std::cos(angle)), sin.push_back(std::sin(angle));
+  }
 
-  const std::vector<int32_t> row_slots = {2, 0, 2, 0}, lengths = {37, 5, 11, 1};
-  const int64_t rows = 4;
   const Matrix qkv = Matrix::of(rows, columns, columns + 1, 2);
   Doubles want;
   for (int64_t i = 0; i < rows; ++i) {
+    const size_t angles = size_t((P + positions[size_t(i)]) * half);
+    const auto turned = [&](int64_t column) {
+      Doubles y(static_cast<size_t>(D));
+      for (int64_t c = 0; c < half; ++c) {
+        const double a = double(qkv(i, column + c)), b = double(qkv(i, column + c + half));
+        const double co = double(cos[angles + size_t(c)]), si = double(sin[angles + size_t(c)]);
+        y[size_t(c)] = a * co - b * si;
+        y[size_t(c + half)] = b * co + a * si;
+      }
+      return y;
+    };
     for (int64_t h = 0; h < Q; ++h) {
+      const int64_t column = (Q + h / (Q / G)) * D;
+      const Doubles q = turned(h * D), own = turned(column);
       Doubles sum(size_t(D), 0.0);
       double total = 0.0;
-      for (int64_t t = 0; t < tokens; ++t) {
-        const bool in_prefix = slot_of_row[size_t(t)] < 0;
-        const bool in_slot = slot_of_row[size_t(t)] == row_slots[size_t(i)] &&
-                             position[size_t(t)] < lengths[size_t(i)];
-        if (!in_prefix && !in_slot) continue;
-        const int64_t column = (Q + h / (Q / G)) * D;
+      for (int64_t t = 0; t <= tokens; ++t) {  // the last is the row's own
+        const bool is_own = t == tokens;
+        if (!is_own && slot_of_row[size_t(t)] >= 0 && slot_of_row[size_t(t)] != slots[size_t(i)]) {
+          continue;
+        }
         double s = 0.0;
-        for (int64_t c = 0; c < D; ++c)
-          s += double(qkv(i, h * D + c)) * double(past(t, column + c));
+        for (int64_t c = 0; c < D; ++c) {
+          s += q[size_t(c)] * (is_own ? own[size_t(c)] : double(past(t, column + c)));
+        }
         const double p = std::exp(s / std::sqrt(double(D)));
         total += p;
         for (int64_t c = 0; c < D; ++c) {
-          sum[size_t(c)] += p * double(past(t, column + G * D + c));
+          const int64_t at = column + G * D + c;
+          sum[size_t(c)] += p * double(is_own ? qkv(i, at) : past(t, at));
         }
       }
       for (const double value : sum) want.push_back(value / total);
     }
   }
   const auto got = op_test::on_all_thread_counts<double>(name, [&](qlora::Device& device) {
-    Matrix out(rows, Q * D, Q * D + 2);
-    qlora::ops::attention_decode(out.data(), out.ld, qkv.data(), qkv.ld, cache, row_slots.data(),
-                                 lengths.data(), P, rows, Q, device);
-    EXPECT(out.guards_intact(), name);
+    Matrix out(rows, Q * D, Q * D + 2), now = qkv;  // the op may change it
+    qlora::ops::attention_decode(out.data(), out.ld, now.data(), now.ld, cache, slots.data(),
+                                 positions.data(), P, cos.data(), sin.data(), rows, Q, device);
+    EXPECT(out.guards_intact() && now.guards_intact(), name);
     return op_test::doubles(out);
   });
   op_test::expect_close(got, want, 3e-6, name);
-  Matrix alone(1, Q * D, Q * D);
-  qlora::ops::attention_decode(alone.data(), alone.ld, qkv.data() + qkv.ld, qkv.ld, cache,
-                               row_slots.data() + 1, lengths.data() + 1, P, 1, Q,
-                               op_test::device(1));
+  Matrix alone(1, Q * D, Q * D), now = qkv;
+  qlora::ops::attention_decode(alone.data(), alone.ld, now.data() + now.ld, now.ld, cache,
+                               slots.data() + 1, positions.data() + 1, P, cos.data(), sin.data(), 1,
+                               Q, op_test::device(1));
   EXPECT(op_test::same_bits(op_test::doubles(alone),
                             Doubles(got.begin() + Q * D, got.begin() + 2 * Q * D)),
          name + ": alone");
+  // What was appended is read back.
+  Matrix back = Matrix::of(38, columns, columns, 5);
+  const Matrix before = back;
+  qlora::ops::kv_load(back.data(), back.ld, cache, 2, 38, Q, op_test::device(1));
+  for (int64_t t = 0; t < 37 * columns; ++t) {
+    const int64_t row = t / columns, column = t % columns;
+    const float expected = column < Q * D ? before(row, column) : past(P + row, column);
+    EXPECT(back(row, column) == expected, name + ": kv_load");
+  }
+  for (int64_t c = 0; c < width; ++c) {
+    EXPECT(back(37, (Q + G) * D + c) == qkv(0, (Q + G) * D + c), name + ": the newest value");
+  }
 }
 
 OP_TEST(attention_decode_matches_double_precision) {
@@ -141,25 +169,6 @@ OP_TEST(attention_decode_matches_double_precision) {
   check_attention(6, 1, 20, 3);
   check_attention(4, 4, 80, 0);
   check_attention(2, 1, 128, 70);
-}
-
-// ops.h: while the prefix itself is computed, prefix_length is 0 and its rows have slot −1.
-OP_TEST(the_prefix_attends_to_itself_through_slot_minus_one) {
-  const int64_t Q = 2, G = 1, D = 16, columns = 64;
-  Numbers prefix_k(10 * 16, NAN), prefix_v = prefix_k, k(16, NAN), v = k;
-  const qlora::ops::KvCache cache = {prefix_k.data(), prefix_v.data(), k.data(), v.data(), 1, G, D};
-  const Matrix qkv = Matrix::of(10, columns, columns, 1);
-  std::vector<int32_t> slots(10, -1), places, lengths, cu = {0, 10};
-  for (int32_t i = 0; i < 10; ++i) places.push_back(i), lengths.push_back(i + 1);
-  qlora::ops::kv_append(cache, qkv.data(), columns, slots.data(), places.data(), 10, Q,
-                        op_test::device(1));
-  Matrix out(10, Q * D, Q * D), want(10, Q * D, Q * D);
-  qlora::ops::attention_decode(out.data(), out.ld, qkv.data(), columns, cache, slots.data(),
-                               lengths.data(), 0, 10, Q, op_test::device(2));
-  const qlora::ops::AttentionShape shape = {10, 0, 1, Q, G, D, 10, cu.data(), cu.data()};
-  qlora::ops::attention_forward(want.data(), want.ld, nullptr, qkv.data(), columns, shape,
-                                op_test::device(1));
-  op_test::expect_close(op_test::doubles(out), op_test::doubles(want), 2e-6, "causal attention");
 }
 
 }  // namespace
