@@ -5,21 +5,22 @@ import type { LoraOptions, Model } from "@lib/engine/model.ts";
 import { projectPath, type Run } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { loraOptions, modelOptions } from "@lib/training/plan.ts";
+import { findBaseModel } from "@lib/workflow/local_models.ts";
 import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
 import { loadModel, type LoadProgress, ModelFolderError } from "@lib/weights/folder.ts";
 
 /**
- * Folder of the configured base model.
+ * Folder of the configured base model: `model.base` itself, or its place in the hub's cache.
  *
- * @throws {ModelFolderError} no such folder, with what to do
+ * @throws {ModelFolderError} not on this machine, with what to do
  */
 export async function modelFolder(config: Config): Promise<string> {
-  const folder = projectPath(config.model.base);
-  if (await exists(`${folder}/config.json`)) return folder;
+  const { base } = config.model;
+  const model = await findBaseModel(base);
+  if (model.folder !== null) return model.folder;
   throw new ModelFolderError(
-    `model.base: expected a Hugging Face model folder at ${folder}, found no config.json there. ` +
-      "Give a folder that has one with --model DIR, or use the model that ships with the " +
-      'course: --profile tiny (model.base "data/tiny-llama").',
+    `model.base '${base}': expected a model on this machine (config.json, tokenizer, safetensors), ` +
+      `found ${model.found}. ${model.remedy}`,
   );
 }
 
