@@ -3,6 +3,7 @@ import { PROJECT_ROOT, projectPath } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { findCached, listCached, missingFiles } from "@lib/weights/hub/cached.ts";
 import { formatModelId, hubIdOf } from "@lib/weights/hub/model_id.ts";
+import { REQUIRED_FILES } from "@lib/weights/hub/selection.ts";
 import { type HubSettings, hubSettings } from "@lib/weights/hub/settings.ts";
 
 /** A model folder on this machine. */
@@ -58,41 +59,36 @@ async function fileBytes(folder: string): Promise<number> {
   return bytes;
 }
 
-/** Where a configured base model is, or why it cannot be used. */
+/** Where a configured base model is; or what it lacks, and what fetches it. */
 export type BaseModel =
   | { readonly folder: string }
-  | { readonly folder: null; readonly found: string; readonly remedy: string };
+  | {
+    readonly folder: null;
+    /** Where it was looked for last. */
+    readonly place: string;
+    /** Files that were not there. */
+    readonly missing: readonly string[];
+    /** The command that fetches it; null for what is no name on the hub. */
+    readonly command: string | null;
+  };
 
 /**
  * Finds a configured base model: a folder, or a name on the hub whose files are in the hub's cache.
  *
  * @param base `model.base`
  */
-export async function findBaseModel(
-  base: string,
-  settings?: HubSettings,
-): Promise<BaseModel> {
+export async function findBaseModel(base: string, settings?: HubSettings): Promise<BaseModel> {
   const folder = projectPath(base);
   if (await exists(`${folder}/config.json`)) return { folder };
   const id = hubIdOf(base);
-  const other =
-    'or use the model that ships with the course: --profile tiny (model.base "data/tiny-llama").';
-  if (id === null) {
-    return {
-      folder: null,
-      found: `no config.json in ${folder}`,
-      remedy: `Give a Hugging Face model folder or a name on the hub with --model, ${other}`,
-    };
-  }
-  const command = `deno task model ${formatModelId(id)}`;
+  if (id === null) return { folder: null, place: folder, missing: REQUIRED_FILES, command: null };
   const { cache } = settings ?? hubSettings();
   const cached = await findCached(id, cache);
   if (cached?.missing.length === 0) return { folder: cached.folder };
   return {
     folder: null,
-    found: cached === null
-      ? `neither a folder ${folder} nor a model of that name in ${cache}`
-      : `the model in ${cached.folder} without ${cached.missing.join(", ")}`,
-    remedy: `${cached === null ? "To fetch it" : "To fetch the rest"}: ${command}; ${other}`,
+    place: cached?.folder ?? cache,
+    missing: cached?.missing ?? REQUIRED_FILES,
+    command: `deno task model ${formatModelId(id)}`,
   };
 }

@@ -18,9 +18,15 @@ export async function modelFolder(config: Config): Promise<string> {
   const { base } = config.model;
   const model = await findBaseModel(base);
   if (model.folder !== null) return model.folder;
+  const step = model.command === null
+    ? "Give a Hugging Face model folder or a name on the hub with --model"
+    : `Fetch it with: ${model.command}`;
   throw new ModelFolderError(
-    `model.base '${base}': expected a model on this machine (config.json, tokenizer, safetensors), ` +
-      `found ${model.found}. ${model.remedy}`,
+    `model.base '${base}': expected a model (config.json, tokenizer, safetensors), found none ` +
+      `complete in ${model.place}: no ${
+        model.missing.join(", ")
+      }. ${step}; or use the model that ` +
+      'ships with the course: --profile tiny (model.base "data/tiny-llama").',
   );
 }
 

@@ -118,6 +118,13 @@ export function diskError(error: unknown, path: string): unknown {
         "HF_HUB_CACHE to a folder on a larger disk.",
     );
   }
+  if (error instanceof Deno.errors.NotADirectory || error instanceof Deno.errors.AlreadyExists) {
+    return new HubError(
+      "disk",
+      `${path}: expected a folder, found a file in its place. Move the file away, or set ` +
+        "HF_HUB_CACHE to another folder.",
+    );
+  }
   if (error instanceof Deno.errors.PermissionDenied || /os error 30\b|EROFS/.test(error.message)) {
     return new HubError(
       "disk",

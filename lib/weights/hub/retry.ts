@@ -54,10 +54,11 @@ export async function retry<T>(attempt: () => Promise<T>, options: RetryOptions)
       signal?.throwIfAborted();
       if (!(error instanceof HubError) || !error.transient) throw error;
       if (progressed?.() === true) failures = 1;
-      const delay = error.retryAfterMs ?? backoff(failures, policy);
-      if (failures >= policy.attempts || delay > policy.maxRetryAfterMs) {
+      const asked = error.retryAfterMs;
+      if (failures >= policy.attempts || (asked ?? 0) > policy.maxRetryAfterMs) {
         throw givenUp(error, failures);
       }
+      const delay = asked ?? backoff(failures, policy);
       onRetry?.(error, delay);
       await sleep(delay, signal);
     }
