@@ -233,11 +233,18 @@ export class FakeHub implements AsyncDisposable {
       });
     }
     if (path === `${api}/tree/${COMMIT}`) return this.#tree(request);
-    const resolve = `/${MODEL.name}/resolve/${COMMIT}/`;
-    if (path.startsWith(resolve)) return this.#resolve(path.slice(resolve.length));
+    for (const revision of ["main", COMMIT]) {
+      const resolve = `/${MODEL.name}/resolve/${revision}/`;
+      if (path.startsWith(resolve)) return this.#resolve(path.slice(resolve.length));
+    }
     const cached = `/api/resolve-cache/models/${MODEL.name}/${COMMIT}/`;
     const data = path.startsWith(cached) ? this.files.get(path.slice(cached.length)) : undefined;
-    if (data !== undefined) return serveBytes(request, data);
+    if (data !== undefined) {
+      const answer = serveBytes(request, data);
+      answer.headers.set("x-repo-commit", COMMIT);
+      answer.headers.set("etag", `"${gitHash(data)}"`);
+      return answer;
+    }
     if (path.startsWith(`${api}/revision/`)) return refuse(404, "RevisionNotFound", "Invalid rev");
     return refuse(404, "RepoNotFound", "Repository not found");
   }
