@@ -304,6 +304,15 @@ Deno.test("two processes at one model do not disturb each other", async () => {
   assertStringIncludes(hub.messages.join("\n"), "waiting for another process");
 });
 
+Deno.test("files of the same content are fetched once and are both there", async () => {
+  const files = modelFiles();
+  files.set("generation_config.json", files.get("config.json")!);
+  await using hub = await FakeHub.start(files);
+  await hub.fetch();
+  await assertComplete(hub);
+  assertEquals((await namesIn(`${hub.repository}/blobs`)).length, NEEDED.length - 1);
+});
+
 Deno.test("a single safetensors file, an empty file and a file with odd letters work", async () => {
   const files = modelFiles();
   for (const name of NEEDED.filter((name) => name.includes("model-0"))) files.delete(name);

@@ -44,6 +44,8 @@ const MAX_PIECE_BYTES = 64 * 1024 * 1024;
 /** A file that is not here yet. */
 interface Job extends Transfer {
   readonly lock: Disposable;
+  /** Its name, and those of files with the same content. */
+  readonly paths: string[];
   /** Pieces not yet fetched. */
   pending: number;
   /** Whether the server sends this file only as a whole. */
@@ -122,6 +124,8 @@ class Download {
     if (await this.#linkIfHere(file)) return;
     const { cache, options } = this;
     const { hex } = file.hash;
+    const twin = this.#jobs.find((job) => job.file.hash.hex === hex);
+    if (twin !== undefined) return void twin.paths.push(file.path);
     const wait = () => options.onMessage?.(`${file.path}: waiting for another process fetching it`);
     const lock = await takeLock(cache.lock(hex), wait, options.signal);
     try {
@@ -133,6 +137,7 @@ class Download {
         file,
         partial,
         lock,
+        paths: [file.path],
         storage: null,
         pending: 0,
         whole: false,
@@ -249,7 +254,9 @@ class Download {
     });
     if (found === hash.hex) {
       await partial.publish(cache.blob(hash.hex));
-      await linkBlob(cache.blob(hash.hex), join(cache.snapshot(commit), path));
+      for (const name of job.paths) {
+        await linkBlob(cache.blob(hash.hex), join(cache.snapshot(commit), name));
+      }
       return job.lock[Symbol.dispose]();
     }
     if (job.again) {
