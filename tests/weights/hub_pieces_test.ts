@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { contentHash } from "@lib/weights/hub/content_hash.ts";
 import { HubError } from "@lib/weights/hub/error.ts";
 import { linkBlob } from "@lib/weights/hub/layout.ts";
-import { formatModelId, hubIdOf, parseModelId } from "@lib/weights/hub/model_id.ts";
+import { formatModelId, hubIdOf, hubRevision, parseModelId } from "@lib/weights/hub/model_id.ts";
 import { downloadView } from "@lib/weights/hub/progress.ts";
 import {
   addRange,
@@ -109,6 +109,7 @@ Deno.test("names and revisions that could leave the cache are refused", () => {
   }
   assertThrows(() => parseModelId("a/b@v1", "v2"), HubError, "found two");
   assertEquals(hubIdOf("Qwen/Qwen3-8B@main")?.name, "Qwen/Qwen3-8B");
+  assertEquals(["a/b@v1", "a/b", "/a/b@v1"].map(hubRevision), ["v1", null, null]);
   const folders = ["nowhere", "/a/b", "./a/b", "a/b/c", "C:\\a\\b", "../a", "~/a"];
   for (const folder of folders) assertEquals(hubIdOf(folder), null, folder);
 });
@@ -232,7 +233,12 @@ Deno.test("progress counts what is fetched now, with rate and time left", async 
   view.onProgress({ bytesDone: 6e9, bytesTotal: total, file: "a", phase: "fetch" });
   now = 60_000;
   view.onProgress({ bytesDone: total, bytesTotal: total, file: "b", phase: "check" });
+  // Another set of files: a bar of its own, also after the first one's end was drawn.
+  view.onProgress({ bytesDone: 0, bytesTotal: 5e6, file: "c", phase: "fetch" });
+  await new Promise((resolve) => setTimeout(resolve));
+  view.onProgress({ bytesDone: 5e6, bytesTotal: 5e6, file: "c", phase: "fetch" });
   await view[Symbol.asyncDispose]();
+  assertMatch(lines.at(-1) ?? "", /5\/5 MB/);
   assertEquals(said, ["4.00 GB of it were here already"]);
   assertMatch(lines[0] ?? "", /33 %.*2,000\/6,000 MB · 100 MB\/s · 40 s left · a/);
   assertMatch(lines[1] ?? "", /100 %.*checking b/);

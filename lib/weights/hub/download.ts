@@ -111,6 +111,8 @@ class Download {
       const needed = this.#jobs.reduce((sum, { partial }) => sum + rangeBytes(partial.missing), 0);
       await requireSpace(cache.cache, needed, options.freeBytes);
       for (const job of this.#jobs) this.#enqueue(job);
+      const [first] = this.#jobs;
+      if (first !== undefined) this.#report(first, "fetch"); // what is here before any of it arrives
       await this.#round();
       for (const job of this.#jobs.filter(({ again }) => again)) this.#enqueue(job);
       await this.#round();

@@ -84,6 +84,16 @@ export function hubIdOf(base: string): ModelId | null {
   }
 }
 
+/**
+ * The revision a configured base model names after its `@`, as PEFT's `revision` key has it.
+ *
+ * @returns null for the default one, and for a folder
+ */
+export function hubRevision(base: string): string | null {
+  const revision = hubIdOf(base)?.revision ?? DEFAULT_REVISION;
+  return revision === DEFAULT_REVISION ? null : revision;
+}
+
 /** The name as it is typed: with `@revision` unless that is the default. */
 export function formatModelId({ name, revision }: ModelId): string {
   return revision === DEFAULT_REVISION ? name : `${name}@${revision}`;

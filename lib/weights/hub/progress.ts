@@ -29,9 +29,10 @@ export function downloadView(
   let bar: { readonly progress: Progress; readonly total: number; readonly before: number } | null =
     null;
   let last = { text: "", at: -Infinity };
-  const finish = async () => {
-    await bar?.progress.finish("");
+  const finish = () => {
+    const ended = bar;
     bar = null;
+    return ended?.progress.finish("") ?? Promise.resolve();
   };
   return {
     onProgress({ bytesDone, bytesTotal, file, phase }) {
