@@ -143,12 +143,13 @@ Deno.test("a record that does not fit its file is not believed", async () => {
   const blobs = `${hub.repository}/blobs`;
   const records = (await namesIn(blobs)).filter((name) => name.endsWith(".ranges.json"));
   assert(records.length > 0);
-  const lies = ["{", '{"bytes":5,"done":[]}', '{"bytes":60000,"done":[[0,60001]]}'];
+  const lies = ["{", '{"bytes":5,"done":[[0,5]]}', '{"bytes":60000,"done":[[0,60001]]}'];
   for (const lie of lies) {
     for (const record of records) await Deno.writeTextFile(`${blobs}/${record}`, lie);
     hub.atStorage = () => undefined;
     await hub.fetch();
     await assertComplete(hub);
+    assertEquals(hub.messages.filter((line) => line.includes("hash is wrong")), [], lie);
     await Deno.remove(hub.repository, { recursive: true });
     hub.atStorage = () => new Response(null, { status: 404 });
     await hub.refusal();

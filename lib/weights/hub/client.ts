@@ -2,8 +2,10 @@
  * Requests to the hub. Redirects are followed here, one by one: the token goes to the hub's own origin
  * and to no other, and no address but http and https is ever opened.
  */
+import { connectionError } from "./connection_error.ts";
 import { HubError } from "./error.ts";
 import type { ModelId } from "./model_id.ts";
+import { type FilePromise, mergePromise, REDIRECTS, redirectTarget } from "./redirects.ts";
 import { refusal, type RefusalContext } from "./refusal.ts";
 import { retry, RETRY_POLICY, type RetryPolicy } from "./retry.ts";
 import type { HubSettings } from "./settings.ts";
@@ -28,13 +30,6 @@ export interface HubAnswer {
   readonly promised: FilePromise;
 }
 
-/** The hub's `x-linked-etag`, `x-linked-size` and `x-repo-commit`; null where it did not say. */
-export interface FilePromise {
-  readonly etag: string | null;
-  readonly size: number | null;
-  readonly commit: string | null;
-}
-
 /** Options of {@linkcode HubClient.open}. */
 export interface OpenOptions {
   readonly headers?: Readonly<Record<string, string>>;
@@ -42,7 +37,6 @@ export interface OpenOptions {
 }
 
 const MAX_REDIRECTS = 8;
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Longest answer of the API; a list of files is far below it. */
 const MAX_API_BYTES = 64 * 1024 * 1024;
 /** Failures in a row of an API request: a missing network should be told within seconds. */
@@ -217,49 +211,4 @@ async function readAtMost(
     chunks.push(part.value);
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
-}
-
-function mergePromise(before: FilePromise, headers: Headers): FilePromise {
-  const etag = headers.get("x-linked-etag")?.replace(/^W\//, "").replaceAll('"', "") ?? null;
-  const size = headers.get("x-linked-size");
-  return {
-    etag: etag ?? before.etag,
-    size: size !== null && /^\d+$/.test(size) ? Number(size) : before.size,
-    commit: headers.get("x-repo-commit") ?? before.commit,
-  };
-}
-
-function redirectTarget(response: Response, from: URL): URL {
-  const location = response.headers.get("location") ?? "";
-  const to = URL.canParse(location, from.href) ? new URL(location, from) : null;
-  const isWeb = to?.protocol === "https:" || to?.protocol === "http:";
-  if (to === null || !isWeb || (from.protocol === "https:" && to.protocol === "http:")) {
-    throw new HubError(
-      "redirect",
-      `${from.host} redirects to ${
-        isWeb ? "plain http" : "no web address"
-      }, which is not followed. Unset HF_ENDPOINT if a mirror is set; else run this again later.`,
-    );
-  }
-  return to;
-}
-
-/** The error for a connection that could not be made or broke off. Addresses are left out. */
-export function connectionError(error: unknown, url: URL, late: boolean): HubError {
-  const detail = error instanceof Error ? error.message : "";
-  const why = late
-    ? "no answer in time"
-    : /dns error|lookup/i.test(detail)
-    ? "its name cannot be resolved"
-    : /certificate|tls|handshake/i.test(detail)
-    ? "its certificate is not accepted"
-    : /\(Connect\)|refused|unreachable/i.test(detail)
-    ? "no connection"
-    : "the connection broke off";
-  return new HubError(
-    "network",
-    `${url.host}: ${why}. Check the network (and HTTPS_PROXY, if you need a proxy), then run this ` +
-      "again: what is already here is kept. Where the hub is blocked, set HF_ENDPOINT to a mirror.",
-    { transient: true },
-  );
 }

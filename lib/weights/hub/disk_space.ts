@@ -40,6 +40,6 @@ export async function requireSpace(
     } to spare, ` +
       `found ${formatBytes(available)} free. Free ` +
       `${formatBytes(needed + RESERVE_BYTES - available)}, or set HF_HUB_CACHE to a folder on a ` +
-      "larger disk; nothing was fetched.",
+      "larger disk.",
   );
 }

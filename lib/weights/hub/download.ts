@@ -1,17 +1,13 @@
 /** Fetching files of one repository into the cache: many ranges at once, resumable, checked. */
-import { join } from "node:path";
 import { exists } from "@lib/files.ts";
 import type { HubClient } from "./client.ts";
-import { contentHash } from "./content_hash.ts";
 import { requireSpace } from "./disk_space.ts";
-import { HubError } from "./error.ts";
-import { takeLock } from "./file_lock.ts";
-import { diskError, linkBlob, type ModelCache } from "./layout.ts";
-import { PartialFile } from "./partial_file.ts";
+import { completeJob, type Job, openJob } from "./job.ts";
+import { diskError, type ModelCache } from "./layout.ts";
 import { type Range, rangeBytes, splitRanges } from "./ranges.ts";
 import type { RemoteFile } from "./repository.ts";
 import { retry } from "./retry.ts";
-import { fetchRange, RangesIgnored, type Transfer } from "./transfer.ts";
+import { fetchRange, RangesIgnored } from "./transfer.ts";
 
 /** How a download stands. */
 export interface DownloadProgress {
@@ -40,21 +36,6 @@ const CONNECTIONS = 8;
 /** Bounds of a piece, so that a file occupies all connections and a request is worth its while. */
 const MIN_PIECE_BYTES = 8 * 1024 * 1024;
 const MAX_PIECE_BYTES = 64 * 1024 * 1024;
-
-/** A file that is not here yet. */
-interface Job extends Transfer {
-  readonly lock: Disposable;
-  /** Its name, and those of files with the same content. */
-  readonly paths: string[];
-  /** Pieces not yet fetched. */
-  pending: number;
-  /** Whether the server sends this file only as a whole. */
-  whole: boolean;
-  /** Stops this file's ranges when it must be fetched as a whole. */
-  stop: AbortController;
-  /** Whether it was fetched once already and had another hash. */
-  again: boolean;
-}
 
 interface Piece {
   readonly job: Job;
@@ -123,42 +104,11 @@ class Download {
 
   /** Links what is here already; opens a partial file for what is not. */
   async #begin(file: RemoteFile): Promise<void> {
-    if (await this.#linkIfHere(file)) return;
-    const { cache, options } = this;
-    const { hex } = file.hash;
-    const twin = this.#jobs.find((job) => job.file.hash.hex === hex);
+    const { client, cache, commit, options: { signal, onMessage } } = this;
+    const twin = this.#jobs.find((job) => job.file.hash.hex === file.hash.hex);
     if (twin !== undefined) return void twin.paths.push(file.path);
-    const wait = () => options.onMessage?.(`${file.path}: waiting for another process fetching it`);
-    const lock = await takeLock(cache.lock(hex), wait, options.signal);
-    try {
-      if (await this.#linkIfHere(file)) return lock[Symbol.dispose]();
-      const partial = await PartialFile.open(cache.partial(hex), cache.record(hex), file.bytes);
-      this.#jobs.push({
-        client: this.client,
-        commit: this.commit,
-        file,
-        partial,
-        lock,
-        paths: [file.path],
-        storage: null,
-        pending: 0,
-        whole: false,
-        stop: new AbortController(),
-        again: false,
-      });
-    } catch (error) {
-      lock[Symbol.dispose]();
-      throw error;
-    }
-  }
-
-  async #linkIfHere(file: RemoteFile): Promise<boolean> {
-    const target = join(this.cache.snapshot(this.commit), file.path);
-    if (await hasSize(target, file.bytes)) return true;
-    const blob = this.cache.blob(file.hash.hex);
-    if (!await hasSize(blob, file.bytes)) return false;
-    await linkBlob(blob, target);
-    return true;
+    const job = await openJob(client, cache, commit, file, { signal, onMessage });
+    if (job !== null) this.#jobs.push(job);
   }
 
   #enqueue(job: Job): void {
@@ -246,28 +196,11 @@ class Download {
     this.#enqueue(job);
   }
 
-  /** Checks a file's hash and puts it into the snapshot; where it is wrong, a second round follows. */
+  /** Checks a file and puts it into the snapshot; where its hash is wrong, a second round follows. */
   async #complete(job: Job): Promise<void> {
-    const { cache, commit } = this;
-    const { file: { path, hash }, partial } = job;
-    const found = await contentHash(partial.path, hash.kind, {
-      signal: this.#signal,
-      onBytes: () => this.#report(job, "check"),
-    });
-    if (found === hash.hex) {
-      await partial.publish(cache.blob(hash.hex));
-      for (const name of job.paths) {
-        await linkBlob(cache.blob(hash.hex), join(cache.snapshot(commit), name));
-      }
-      return job.lock[Symbol.dispose]();
-    }
-    if (job.again) {
-      await partial.discard();
-      throw hashError(job.file, found, cache);
-    }
-    job.again = true;
-    this.options.onMessage?.(`${path}: its hash is wrong; fetching it once more`);
-    await partial.reset();
+    const onBytes = () => this.#report(job, "check");
+    if (await completeJob(job, this.cache, { signal: this.#signal, onBytes })) return;
+    this.options.onMessage?.(`${job.file.path}: its hash is wrong; fetching it once more`);
   }
 
   #report(job: Job, phase: DownloadProgress["phase"]): void {
@@ -287,18 +220,4 @@ class Download {
       lock[Symbol.dispose]();
     }
   }
-}
-
-async function hasSize(path: string, bytes: number): Promise<boolean> {
-  return await exists(path) && (await Deno.stat(path)).size === bytes;
-}
-
-function hashError(file: RemoteFile, found: string, cache: ModelCache): HubError {
-  const kind = file.hash.kind === "git" ? "git" : "SHA-256";
-  return new HubError(
-    "hash",
-    `${file.path} of ${cache.name}: expected the ${kind} hash ${file.hash.hex}, found ${found}, ` +
-      "twice. The wrong file was removed. Something on the way alters it: unset HF_ENDPOINT if a " +
-      "mirror is set, or use another network, then run this again.",
-  );
 }

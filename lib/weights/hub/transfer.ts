@@ -1,10 +1,12 @@
 /** One range of one file: asked for, received, checked against the promise, written in its place. */
-import { connectionError, type FilePromise, type HubAnswer, type HubClient } from "./client.ts";
+import type { HubAnswer, HubClient } from "./client.ts";
+import { connectionError } from "./connection_error.ts";
 import { HubError } from "./error.ts";
 import { formatBytes } from "@lib/engine/memory.ts";
 import { diskError } from "./layout.ts";
 import type { PartialFile } from "./partial_file.ts";
 import type { Range } from "./ranges.ts";
+import type { FilePromise } from "./redirects.ts";
 import type { RemoteFile } from "./repository.ts";
 
 /** Thrown where a server sends the whole file although a part was asked for. */
