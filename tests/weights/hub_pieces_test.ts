@@ -243,7 +243,7 @@ Deno.test("progress counts what is fetched now, with rate and time left", async 
   assertMatch(lines[0] ?? "", /33 %.*2,000\/6,000 MB · 100 MB\/s · 40 s left · a/);
   assertMatch(lines[1] ?? "", /100 %.*checking b/);
   // Eight connections that fail together are told once.
-  const error = new HubError("network", "cut.");
+  const error = new HubError("network", "m.example: cut. Check the network.");
   for (let i = 0; i < 8; i++) view.onRetry(error, 1500);
-  assertEquals(said.slice(1), ["cut. Trying again in 1.5 s."]);
+  assertEquals(said.slice(1), ["m.example: cut; trying again in 1.5 s"]);
 });

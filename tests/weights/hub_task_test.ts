@@ -70,7 +70,7 @@ Deno.test("a download that broke off is listed with what is here, and goes on", 
   }).spawn();
   const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   let shown = "";
-  while (!shown.includes("Trying again")) {
+  while (!shown.includes("trying again")) {
     const { value, done } = await reader.read();
     assert(!done, shown);
     shown += value;

@@ -29,6 +29,8 @@ export function downloadView(
   let bar: { readonly progress: Progress; readonly total: number; readonly before: number } | null =
     null;
   let last = { text: "", at: -Infinity };
+  // A terminal's cursor stands behind the bar.
+  const tell = (line: string) => say(bar !== null && Deno.stderr.isTerminal() ? `\n${line}` : line);
   const finish = () => {
     const ended = bar;
     bar = null;
@@ -49,9 +51,11 @@ export function downloadView(
       const now = performance.now();
       if (error.message === last.text && now - last.at < NOTE_MS) return;
       last = { text: error.message, at: now };
-      say(`${error.message} Trying again in ${formatDuration(delayMs / 1000)}.`);
+      // What went wrong; what to do about it is for the case that trying again does not help.
+      const [problem] = error.message.split(/\.(?= |$)/);
+      tell(`${problem}; trying again in ${formatDuration(delayMs / 1000)}`);
     },
-    onMessage: say,
+    onMessage: tell,
     [Symbol.asyncDispose]: finish,
   };
 }
