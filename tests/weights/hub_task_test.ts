@@ -6,11 +6,12 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { resolveConfig } from "@lib/config.ts";
+import { fittingProfile } from "@lib/experiment/run_config.ts";
 import { materialFindings } from "@lib/experiment/findings.ts";
 import { findBaseModel, listModels } from "@lib/workflow/local_models.ts";
 import { modelFolder } from "@lib/workflow/model.ts";
 import { ModelFolderError } from "@lib/weights/folder.ts";
-import { COMMIT, cutAfter, FakeHub, refuse, TOKEN } from "./hub_server.ts";
+import { COMMIT, cutAfter, FakeHub, NEEDED, refuse, TOKEN } from "./hub_server.ts";
 
 const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
 
@@ -143,11 +144,22 @@ Deno.test("a model fetched by commit, without a branch, is found as main", async
   assertEquals(await findBaseModel("owner/tiny-model", hub.settings), { folder: hub.snapshot });
 });
 
-Deno.test("modelFolder and 00_check name the command for a model that is not here", async () => {
+/** Runs with the hub's cache in an empty folder. */
+async function withCache(body: (cache: string) => Promise<void>): Promise<void> {
   const cache = await Deno.makeTempDir();
   const before = Deno.env.get("HF_HUB_CACHE");
   Deno.env.set("HF_HUB_CACHE", cache);
   try {
+    await body(cache);
+  } finally {
+    if (before === undefined) Deno.env.delete("HF_HUB_CACHE");
+    else Deno.env.set("HF_HUB_CACHE", before);
+    await Deno.remove(cache, { recursive: true });
+  }
+}
+
+Deno.test("modelFolder and 00_check name the command for a model that is not here", () =>
+  withCache(async () => {
     const config = resolveConfig({ profile: "rtx3060" });
     const error = await assertRejects(() => modelFolder(config), ModelFolderError);
     assertMatch(error.message, /deno task model meta-llama\/Llama-3\.1-8B-Instruct/);
@@ -159,9 +171,18 @@ Deno.test("modelFolder and 00_check name the command for a model that is not her
     const none = await assertRejects(() => modelFolder(folder), ModelFolderError);
     assertEquals(none.message.includes("deno task model"), false);
     assertStringIncludes(none.message, "no config.json");
-  } finally {
-    if (before === undefined) Deno.env.delete("HF_HUB_CACHE");
-    else Deno.env.set("HF_HUB_CACHE", before);
-    await Deno.remove(cache, { recursive: true });
-  }
-});
+  }));
+
+Deno.test("the seed's model in the cache counts for the profile and for 00_check", () =>
+  withCache(async (cache) => {
+    const { reason } = await fittingProfile();
+    assertStringIncludes(reason, "is not on this machine");
+    const folder = `${cache}/models--meta-llama--Llama-3.1-8B-Instruct/snapshots/${COMMIT}`;
+    await Deno.mkdir(folder, { recursive: true });
+    const index = { weight_map: { a: "model-00001-of-00002.safetensors" } };
+    for (const name of NEEDED) await Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(index));
+    const config = resolveConfig({ profile: "rtx3060" });
+    assertEquals(await modelFolder(config), folder);
+    assertEquals((await materialFindings(config))[0]?.state, "ok");
+    assertEquals((await fittingProfile()).reason.includes("is not on this machine"), false);
+  }));
