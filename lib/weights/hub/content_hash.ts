@@ -1,6 +1,6 @@
 /** Checking a fetched file against the hash the hub promised. */
 import { createHash } from "node:crypto";
-import type { RemoteFile } from "./repository.ts";
+import type { RemoteFile } from "./remote_file.ts";
 
 const BLOCK_BYTES = 1024 * 1024;
 

@@ -5,7 +5,7 @@ import { requireSpace } from "./disk_space.ts";
 import { completeJob, type Job, openJob } from "./job.ts";
 import { diskError, type ModelCache } from "./layout.ts";
 import { type Range, rangeBytes, splitRanges } from "./ranges.ts";
-import type { RemoteFile } from "./repository.ts";
+import type { RemoteFile } from "./remote_file.ts";
 import { retry } from "./retry.ts";
 import { fetchRange, RangesIgnored } from "./transfer.ts";
 

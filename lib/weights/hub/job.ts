@@ -7,7 +7,7 @@ import { HubError } from "./error.ts";
 import { takeLock } from "./file_lock.ts";
 import { linkBlob, type ModelCache } from "./layout.ts";
 import { PartialFile } from "./partial_file.ts";
-import type { RemoteFile } from "./repository.ts";
+import type { RemoteFile } from "./remote_file.ts";
 import type { Transfer } from "./transfer.ts";
 
 /** A file that is being fetched. */

@@ -3,22 +3,7 @@ import { listFiles, modelInfo } from "@huggingface/hub";
 import { z } from "zod";
 import type { HubClient } from "./client.ts";
 import { HubError } from "./error.ts";
-
-/** A file of a repository. */
-export interface RemoteFile {
-  /** Inside the repository, with forward slashes. */
-  readonly path: string;
-  readonly bytes: number;
-  /** `sha256` of the content for large files, the `git` blob hash for the others. */
-  readonly hash: { readonly kind: "sha256" | "git"; readonly hex: string };
-}
-
-/** A model at one commit. */
-export interface Repository {
-  readonly name: string;
-  readonly commit: string;
-  readonly files: readonly RemoteFile[];
-}
+import type { RemoteFile, Repository } from "./remote_file.ts";
 
 const Info = z.looseObject({ sha: z.string().regex(/^[0-9a-f]{40}$/) });
 const size = z.number().int().min(0);

@@ -1,7 +1,7 @@
 /** Which files of a repository the course needs. */
 import { z } from "zod";
 import { HubError } from "./error.ts";
-import type { RemoteFile, Repository } from "./repository.ts";
+import type { RemoteFile, Repository } from "./remote_file.ts";
 
 /** Files without which a model folder is of no use here. */
 export const REQUIRED_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"] as const;

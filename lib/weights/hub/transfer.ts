@@ -7,7 +7,7 @@ import { diskError } from "./layout.ts";
 import type { PartialFile } from "./partial_file.ts";
 import type { Range } from "./ranges.ts";
 import type { FilePromise } from "./redirects.ts";
-import type { RemoteFile } from "./repository.ts";
+import type { RemoteFile } from "./remote_file.ts";
 
 /** Thrown where a server sends the whole file although a part was asked for. */
 export class RangesIgnored extends Error {
