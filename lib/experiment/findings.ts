@@ -4,10 +4,12 @@ import { findCMake, findCompiler, installCommand } from "@lib/build/toolchain.ts
 import type { Config } from "@lib/config.ts";
 import { type Library, loadLibrary } from "@lib/engine/library.ts";
 import { formatBytes } from "@lib/engine/memory.ts";
-import { PROJECT_ROOT, projectPath } from "@lib/experiment/run.ts";
+import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { PINNED_DENO_VERSION } from "@lib/notebook/deno_version.ts";
+import { missingFiles } from "@lib/weights/hub/cached.ts";
 import { chooseCorpus } from "@lib/workflow/clean.ts";
+import { findBaseModel } from "@lib/workflow/local_models.ts";
 
 /** `missing` stops the course; a `note` costs speed or comfort only. */
 export type FindingState = "ok" | "note" | "missing";
@@ -131,15 +133,16 @@ async function corpusFinding(config: Config): Promise<Finding> {
   }
 }
 
-/** The configured model folder and the corpus. */
+/** The configured model and the corpus. */
 export async function materialFindings(config: Config): Promise<Finding[]> {
   const { base } = config.model;
-  const folder = projectPath(base);
-  const needed = ["config.json", "tokenizer.json", "tokenizer_config.json"];
-  const there = await Promise.all(needed.map((file) => exists(`${folder}/${file}`)));
-  const lacking = needed.filter((_, at) => !there[at]);
-  const remedy = `Put a Hugging Face model folder at ${base}, name another with ` +
-    'settings = ["model.base=FOLDER"], or take the one that ships with the course: profile = "tiny".';
+  const model = await findBaseModel(base);
+  const lacking = model.folder === null ? model.missing : await missingFiles(model.folder, base);
+  const shipped = 'take the one that ships with the course: profile = "tiny".';
+  const remedy = model.folder === null && model.command !== null
+    ? `Fetch it in a terminal: ${model.command}; or ${shipped}`
+    : `Put a Hugging Face model folder at ${base}, name another with ` +
+      `settings = ["model.base=FOLDER"], or ${shipped}`;
   return [
     lacking.length === 0
       ? finding("model folder", base)

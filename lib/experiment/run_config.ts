@@ -8,9 +8,10 @@ import {
   resolveConfig,
 } from "@lib/config.ts";
 import { loadLibrary } from "@lib/engine/library.ts";
-import { projectPath, type Run } from "@lib/experiment/run.ts";
-import { exists, loadJson } from "@lib/files.ts";
+import type { Run } from "@lib/experiment/run.ts";
+import { loadJson } from "@lib/files.ts";
 import { closest } from "@lib/closest.ts";
+import { findBaseModel } from "@lib/workflow/local_models.ts";
 
 /** What is asked now; all optional. */
 export interface RunConfigOptions {
@@ -58,7 +59,7 @@ export interface ProfileChoice {
 /** The seed's profile where a GPU and its model are, else the tiny one. */
 export async function fittingProfile(): Promise<ProfileChoice> {
   const { base } = resolveConfig({ profile: "rtx3060" }).model;
-  if (!await exists(`${projectPath(base)}/config.json`)) {
+  if ((await findBaseModel(base)).folder === null) {
     return { profile: "tiny", reason: `${base} is not on this machine` };
   }
   try {

@@ -4,6 +4,7 @@ import { LORA_MODULES } from "@lib/config.ts";
 import type { Architecture } from "@lib/engine/architecture.ts";
 import type { LoraModule, LoraOptions, Model } from "@lib/engine/model.ts";
 import { exists, loadJson, saveJson } from "@lib/files.ts";
+import { hubIdOf, hubRevision } from "@lib/weights/hub/model_id.ts";
 import {
   SafetensorsFile,
   saveSafetensors,
@@ -70,7 +71,7 @@ const PEFT_PREFIX = "base_model.model.";
  * Saves the model's adapter so that PEFT loads it unmodified.
  *
  * @param folder made if missing; both files are replaced atomically
- * @param baseModel written as `base_model_name_or_path`
+ * @param baseModel `model.base`, written as `base_model_name_or_path` and `revision`
  */
 export async function saveAdapter(
   folder: string,
@@ -88,7 +89,8 @@ export async function saveAdapter(
   await saveJson(`${folder}/adapter_config.json`, {
     peft_type: "LORA",
     task_type: "CAUSAL_LM",
-    base_model_name_or_path: baseModel,
+    base_model_name_or_path: hubIdOf(baseModel)?.name ?? baseModel,
+    revision: hubRevision(baseModel),
     r: lora.r,
     lora_alpha: lora.alpha,
     lora_dropout: lora.dropout,

@@ -5,6 +5,7 @@ import type { LoraOptions, Model, ModelOptions } from "@lib/engine/model.ts";
 import { projectPath, type Run } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { answeringOptions, loraOptions } from "@lib/training/plan.ts";
+import { findBaseModel } from "@lib/workflow/local_models.ts";
 import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
 import {
   loadArchitecture,
@@ -14,17 +15,23 @@ import {
 } from "@lib/weights/folder.ts";
 
 /**
- * Folder of the configured base model.
+ * Folder of the configured base model: `model.base` itself, or its place in the hub's cache.
  *
- * @throws {ModelFolderError} no such folder, with what to do
+ * @throws {ModelFolderError} not on this machine, with what to do
  */
 export async function modelFolder(config: Config): Promise<string> {
-  const folder = projectPath(config.model.base);
-  if (await exists(`${folder}/config.json`)) return folder;
+  const { base } = config.model;
+  const model = await findBaseModel(base);
+  if (model.folder !== null) return model.folder;
+  const step = model.command === null
+    ? "Give a Hugging Face model folder or a name on the hub with --model"
+    : `Fetch it with: ${model.command}`;
   throw new ModelFolderError(
-    `model.base: expected a Hugging Face model folder at ${folder}, found no config.json there. ` +
-      "Give a folder that has one with --model DIR, or use the model that ships with the " +
-      'course: --profile tiny (model.base "data/tiny-llama").',
+    `model.base '${base}': expected a model (config.json, tokenizer, safetensors), found none ` +
+      `complete in ${model.place}: no ${
+        model.missing.join(", ")
+      }. ${step}; or use the model that ` +
+      'ships with the course: --profile tiny (model.base "data/tiny-llama").',
   );
 }
 
