@@ -1,68 +1,90 @@
-/** Builds and runs the CUDA op tests. */
+/** The tests that need a GPU, and the compilation that does not. */
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { runTool } from "@lib/build/command.ts";
 import { findGpu } from "@lib/build/cuda.ts";
 import { findCMake, findNvcc } from "@lib/build/toolchain.ts";
 
-/** What a GPU's own code, or the PTX of the oldest GPU served, came to. */
-export interface CudaTestRun {
-  readonly name: string;
-  readonly passed: boolean;
-}
-
-/** Architectures the tests are run for: PTX forced, nothing can depend on the newest GPUs unseen. */
-const VARIANTS = [
-  { name: "this GPU's machine code", architectures: null },
-  { name: "PTX of compute capability 8.0", architectures: "80-virtual" },
-] as const;
-
 /**
- * Runs every CUDA op against its reference, once for each variant, on the terminal.
+ * Runs `native/tests/gpu.cmake` on the terminal: every CUDA test for this GPU and from PTX of compute
+ * capability 8.0, then compute-sanitizer; it ends with a table.
  *
- * @returns the runs, or why there were none
- * @throws {BuildError} the tests do not build
+ * @returns whether all passed, or in one line why there was nothing to run
  */
-export async function runCudaTests(
-  onProgress: (line: string) => void,
-): Promise<readonly CudaTestRun[] | string> {
+export async function runCudaTests(): Promise<boolean | string> {
   if (await findGpu() === null) return "no NVIDIA GPU is here";
   const nvcc = await findNvcc();
   if (nvcc === null) return "nvcc, the CUDA compiler, is not here";
   const found = await findCMake();
   if (found === null) return "the CUDA build needs CMake with Ninja or Make";
-  const { cmake, generator } = found;
-  const runs: CudaTestRun[] = [];
-  for (const { name, architectures } of VARIANTS) {
-    const build = `${PROJECT_ROOT}.build/cmake-cuda-tests${architectures === null ? "" : "-ptx"}`;
-    onProgress(`building the CUDA op tests: ${name}`);
-    await runTool(cmake.command, [
-      "-S",
-      `${PROJECT_ROOT}native`,
-      "-B",
-      build,
-      "-DCMAKE_BUILD_TYPE=Release",
-      "-DQLORA_CUDA=ON",
-      "-DQLORA_TESTS=ON",
-      `-DCMAKE_CUDA_COMPILER=${nvcc.command}`,
-      ...(architectures === null ? [] : [`-DQLORA_CUDA_ARCHITECTURES=${architectures}`]),
-      ...(generator === "" || await exists(`${build}/CMakeCache.txt`) ? [] : ["-G", generator]),
-    ], "Configuring the CUDA op tests");
-    await runTool(cmake.command, [
-      "--build",
-      build,
-      "--config",
-      "Release",
-      "--target",
-      "qlora_cuda_ops_test",
-      "--parallel",
-      String(navigator.hardwareConcurrency),
-    ], "Building the CUDA op tests");
-    const { code } = await new Deno.Command(`${build}/tests/cuda/qlora_cuda_ops_test`, {
-      stdout: "inherit",
-      stderr: "inherit",
-    }).output();
-    runs.push({ name, passed: code === 0 });
+  const { code } = await new Deno.Command(found.cmake.command, {
+    args: [
+      `-DBUILD=${PROJECT_ROOT}.build/cmake-gpu`,
+      "-P",
+      `${PROJECT_ROOT}native/tests/gpu.cmake`,
+    ],
+    env: { CUDACXX: nvcc.command },
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return code === 0;
+}
+
+/** Outcome of {@linkcode compileCuda}. */
+export interface CudaCompilation {
+  /** False: there was nothing to compile with. */
+  readonly compiled: boolean;
+  /** One line on what was compiled, left out or missing. */
+  readonly note: string;
+}
+
+/** Cheap to make: the objects are for no GPU to run. */
+const CHECK_ARCHITECTURE = "80-real";
+const CHECK_FLAGS = ["-DCMAKE_CUDA_FLAGS_RELEASE=-O1 -Xptxas -O1 -DNDEBUG"];
+
+/**
+ * Compiles the CUDA library's objects for one architecture, where nvcc is. No GPU and no cuBLAS is
+ * needed: without cuBLASLt's header the two files that include it are left out.
+ *
+ * @throws {BuildError} with the compiler's words
+ */
+export async function compileCuda(): Promise<CudaCompilation> {
+  const nvcc = await findNvcc();
+  if (nvcc === null) {
+    return { compiled: false, note: "not compiled: nvcc, the CUDA compiler, is not here" };
   }
-  return runs;
+  const found = await findCMake();
+  if (found === null) {
+    return { compiled: false, note: "not compiled: this needs CMake with Ninja or Make" };
+  }
+  const { cmake, generator } = found;
+  const build = `${PROJECT_ROOT}.build/cmake-cuda-check`;
+  const configured = await runTool(cmake.command, [
+    "-S",
+    `${PROJECT_ROOT}native`,
+    "-B",
+    build,
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DQLORA_CUDA=ON",
+    "-DQLORA_CUDA_COMPILE_ONLY=ON",
+    `-DQLORA_CUDA_ARCHITECTURES=${CHECK_ARCHITECTURE}`,
+    ...CHECK_FLAGS,
+    `-DCMAKE_CUDA_COMPILER=${nvcc.command}`,
+    ...(generator === "" || await exists(`${build}/CMakeCache.txt`) ? [] : ["-G", generator]),
+  ], "Configuring the CUDA objects");
+  await runTool(cmake.command, [
+    "--build",
+    build,
+    "--config",
+    "Release",
+    "--target",
+    "qlora_cuda_objects",
+    "--parallel",
+    String(navigator.hardwareConcurrency),
+  ], "Compiling the CUDA objects");
+  const left = /cuBLASLt's header is not here: .*/.exec(configured)?.[0];
+  return {
+    compiled: true,
+    note: `${nvcc.version}, ${CHECK_ARCHITECTURE}${left === undefined ? "" : `; ${left}`}`,
+  };
 }

@@ -1,5 +1,6 @@
 /** The shape of a Llama-family model, read from its `config.json`. */
 import { z } from "zod";
+import type { LoraModule } from "@lib/engine/model.ts";
 
 /** llama3 RoPE scaling, as Hugging Face writes it (`rope_type`, older files `type`). */
 const RopeScaling = z.looseObject({
@@ -163,6 +164,25 @@ export function countParameters(a: Architecture): number {
   const mlp = 3 * a.hiddenSize * a.intermediateSize;
   const embeddings = a.vocabSize * a.hiddenSize * (a.tieWordEmbeddings ? 1 : 2);
   return embeddings + a.numLayers * (attention + mlp + 2 * a.hiddenSize) + a.hiddenSize;
+}
+
+/** Parameters of a LoRA adapter on the given linears of every layer. */
+export function adapterParameters(
+  a: Architecture,
+  { r, targetModules }: { readonly r: number; readonly targetModules: readonly LoraModule[] },
+): number {
+  const q = a.numHeads * a.headDim;
+  const kv = a.numKvHeads * a.headDim;
+  const sides = {
+    q_proj: a.hiddenSize + q,
+    k_proj: a.hiddenSize + kv,
+    v_proj: a.hiddenSize + kv,
+    o_proj: q + a.hiddenSize,
+    gate_proj: a.hiddenSize + a.intermediateSize,
+    up_proj: a.hiddenSize + a.intermediateSize,
+    down_proj: a.intermediateSize + a.hiddenSize,
+  };
+  return a.numLayers * r * targetModules.reduce((sum, module) => sum + sides[module], 0);
 }
 
 /**

@@ -105,7 +105,7 @@ function loadBuild(backend: "cpu" | "cuda", reason: string): Library {
   const library: Library = {
     symbols,
     path: url.pathname,
-    description: describe(symbols),
+    description: describeLibrary(symbols),
     reason,
   };
   loaded.set(url.href, library);
@@ -161,7 +161,8 @@ function checkAbi(symbols: Library["symbols"], url: URL): void {
   }
 }
 
-function describe(symbols: Library["symbols"]): LibraryDescription {
+/** Asks a library what it says of itself now: free memory changes. @throws {EngineError} */
+export function describeLibrary(symbols: Library["symbols"]): LibraryDescription {
   const buffer = new Uint8Array(16384);
   const length = new BigInt64Array(1);
   const code = symbols.qlora_library_describe(buffer, BigInt(buffer.length), length);

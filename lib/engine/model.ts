@@ -31,6 +31,10 @@ export type LoraModule = keyof typeof MODULE_BITS;
 export const RECOMPUTE = { none: 0, full: 1, auto: 2 } as const;
 export type Recompute = keyof typeof RECOMPUTE;
 
+/** `qlora_host_memory`. */
+export const HOST_BITS = { embeddings: 1, head: 2, optimizer: 4 } as const;
+export type HostTensors = keyof typeof HOST_BITS;
+
 /** How to create a model. */
 export interface ModelOptions {
   /** @default {"nf4_double"} */
@@ -41,8 +45,14 @@ export interface ModelOptions {
   readonly threads?: number;
   /** CUDA ordinal. @default {0} */
   readonly device?: number;
-  /** Device bytes the model and its handles may use; 0: what is free. @default {0} */
+  /**
+   * Device bytes the model and its handles may use, the device's context included; 0: what is free.
+   *
+   * @default {0}
+   */
   readonly memoryBudget?: number;
+  /** What is kept in pinned host memory to save the device's. @default {[]} */
+  readonly hostMemory?: readonly HostTensors[];
 }
 
 /** LoRA settings under PEFT's meaning. */
@@ -389,6 +399,7 @@ export function encodeModelConfig(
     quantization: QUANTIZATIONS[options.quantization ?? "nf4_double"],
     device: options.device ?? 0,
     threads: options.threads ?? 0,
+    host_memory: (options.hostMemory ?? []).reduce((bits, tensors) => bits | HOST_BITS[tensors], 0),
     memory_budget: options.memoryBudget ?? 0,
   });
   return bytes;
@@ -440,14 +451,30 @@ export interface TrainingPlan {
   readonly problem: string | null;
 }
 
-/**
- * What training would allocate, before anything is loaded.
- */
+/** What training would allocate, before anything is loaded. */
 export function planTraining(
   architecture: Architecture,
   model: ModelOptions,
   lora: LoraOptions,
   train: TrainOptions,
+): TrainingPlan {
+  return plan(architecture, model, lora, train);
+}
+
+/** What the base model and an adapter take, without training's or generation's own memory. */
+export function planModel(
+  architecture: Architecture,
+  model: ModelOptions,
+  lora: LoraOptions | null = null,
+): TrainingPlan {
+  return plan(architecture, model, lora, null);
+}
+
+function plan(
+  architecture: Architecture,
+  model: ModelOptions,
+  lora: LoraOptions | null,
+  train: TrainOptions | null,
 ): TrainingPlan {
   const library = loadLibrary(model.backend ?? "auto");
   const report = new Uint8Array(MEMORY_REPORT.size);
@@ -455,8 +482,8 @@ export function planTraining(
   const error = errorBuffer();
   const code = library.symbols.qlora_plan_training(
     encodeModelConfig(library, architecture, model),
-    encodeLoraConfig(library, lora),
-    encodeTrainConfig(library, train),
+    lora === null ? null : encodeLoraConfig(library, lora),
+    train === null ? null : encodeTrainConfig(library, train),
     report,
     error,
     BigInt(error.length),

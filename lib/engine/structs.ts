@@ -1,6 +1,14 @@
 /** The structs of `native/include/qlora.h`; compared with the header and the loaded library. */
 import { defineStruct } from "@lib/engine/struct.ts";
 
+export const DEVICE_RATES = defineStruct("qlora_device_rates", {
+  struct_size: "i32",
+  product_size: "i32",
+  product_flops: "f64",
+  copy_bytes: "f64",
+  upload_bytes: "f64",
+});
+
 export const MODEL_CONFIG = defineStruct("qlora_model_config", {
   struct_size: "i32",
   hidden_size: "i32",
@@ -24,7 +32,7 @@ export const MODEL_CONFIG = defineStruct("qlora_model_config", {
   quantization: "i32",
   device: "i32",
   threads: "i32",
-  reserved: "i32",
+  host_memory: "i32",
   memory_budget: "i64",
 });
 
@@ -98,6 +106,10 @@ export const MEMORY_REPORT = defineStruct("qlora_memory_report", {
   total: "i64",
   device_total: "i64",
   device_free: "i64",
+  context: "i64",
+  host: "i64",
+  whole_layers: "i32",
+  resident: "i32",
 });
 
 export const GENERATOR_CONFIG = defineStruct("qlora_generator_config", {
@@ -129,6 +141,7 @@ export const GENERATED_TOKEN = defineStruct("qlora_generated_token", {
 
 /** Struct → the function that tells its size in the loaded library. */
 export const STRUCT_SIZES = {
+  qlora_sizeof_device_rates: DEVICE_RATES,
   qlora_sizeof_model_config: MODEL_CONFIG,
   qlora_sizeof_lora_config: LORA_CONFIG,
   qlora_sizeof_train_config: TRAIN_CONFIG,

@@ -9,6 +9,12 @@ export const SYMBOLS = {
   // The library
   qlora_abi_version: { parameters: [], result: "i32" },
   qlora_library_describe: { parameters: ["buffer", "i64", "buffer"], result: "i32" },
+  qlora_device_measure: {
+    parameters: ["i32", "i32", "buffer", "buffer", "i64"],
+    result: "i32",
+    nonblocking: true,
+  },
+  qlora_sizeof_device_rates: { parameters: [], result: "i32" },
   qlora_sizeof_model_config: { parameters: [], result: "i32" },
   qlora_sizeof_lora_config: { parameters: [], result: "i32" },
   qlora_sizeof_train_config: { parameters: [], result: "i32" },

@@ -1,171 +1,149 @@
 /**
- * `deno task bench`: training throughput of the engine on this machine, and beside it, in the same run
- * and in turn, of transformers + PEFT when a Python that has them is given.
+ * `deno task bench`: what the engine does on this machine.
+ *
+ * On a GPU the table of the project's bars: the original project's epoch at the 8B's shape with random
+ * weights, throughput without sharing, memory, decoding, loading, each beside the product rate and the
+ * copy bandwidth measured in the same run, and transformers + PEFT where a Python has them. On a CPU
+ * training of the tiny model, beside PyTorch's.
  */
-import { z } from "zod";
-import { resolveConfig } from "@lib/config.ts";
-import type { Sample } from "@lib/chat/sample.ts";
-import type { Model } from "@lib/engine/model.ts";
-import { Trainer } from "@lib/engine/trainer.ts";
-import { Run } from "@lib/experiment/run.ts";
-import { type OptionValues, parseOptions, reportFailure, type TaskOption } from "@lib/tasks/cli.ts";
+import { CONVENTION, formatTable } from "@lib/bench/table.ts";
+import { chooseRows, runBench } from "@lib/bench/run.ts";
+import { type ShapeName, SHAPES } from "@lib/bench/shapes.ts";
+import { describeEnvironment } from "@lib/experiment/environment.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
-import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
-import { epochSteps } from "@lib/training/train.ts";
-import { cleanStep, readCorpus } from "@lib/workflow/clean.ts";
-import { openTrainingModel, type PreparedTraining, prepareTraining } from "@lib/workflow/train.ts";
-import { modelFolder } from "@lib/workflow/model.ts";
-import { splitStep } from "@lib/workflow/split.ts";
+import { type Backend, loadLibrary } from "@lib/engine/library.ts";
+import { saveJson } from "@lib/files.ts";
+import { interruptible } from "@lib/notebook/interrupt.ts";
+import {
+  type OptionValues,
+  parseOptions,
+  reportFailure,
+  type TaskOption,
+  UsageError,
+} from "@lib/tasks/cli.ts";
 
 const OPTIONS = {
+  only: { type: "string", value: "ROW,…", help: "rows of the GPU table to run (default: all)" },
+  quick: { type: "boolean", help: "fewest repetitions that still give a figure" },
+  whole: { type: "boolean", help: "time whole epochs in every row, not parts of them" },
+  shape: { type: "string", value: "NAME", help: "8b or small, the rows in miniature (default 8b)" },
+  backend: { type: "string", value: "NAME", help: "auto, cuda or cpu (default auto)" },
   python: { type: "string", value: "PATH", help: "Python with torch, transformers and peft" },
-  steps: { type: "string", value: "N", help: "timed optimiser steps a round (default 6)" },
-  rounds: { type: "string", value: "N", help: "rounds, taken in turn (default 3)" },
-  threads: { type: "string", value: "N", help: "threads of both (default: all)" },
-  set: { type: "string", multiple: true, value: "key=value", help: "one setting" },
-  json: { type: "boolean", help: "print the figures as JSON" },
+  steps: { type: "string", value: "N", help: "CPU table: timed steps a round (default 6)" },
+  rounds: { type: "string", value: "N", help: "CPU table: rounds, taken in turn (default 3)" },
+  threads: { type: "string", value: "N", help: "CPU table: threads of both (default: all)" },
+  set: { type: "string", multiple: true, value: "key=value", help: "CPU table: one setting" },
+  json: { type: "string", value: "FILE", help: "where the figures go (default: outputs/bench/)" },
   help: { type: "boolean", short: "h", help: "this text" },
 } as const satisfies Record<string, TaskOption>;
 
-/** Steps before the clock starts, for both. */
-const WARMUP = 2;
-
-/** What one round of one stack took. */
-interface Round {
-  /** Per timed optimiser step. */
-  readonly seconds: readonly number[];
-  readonly firstLoss: number;
-}
-
-const PythonResult = z.object({
-  seconds: z.array(z.number()),
-  losses: z.array(z.number()),
-  torch: z.string(),
-});
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-
-/** Times our own steps: accumulate over micro-batches, then AdamW. */
-async function ours(
-  model: Model,
-  { data, plan }: PreparedTraining,
-  steps: readonly Sample[][],
-): Promise<Round> {
-  await using trainer = await Trainer.create(model, plan.trainer);
-  const limits = {
-    maxTokens: plan.trainer.maxTokens,
-    maxSequences: plan.trainer.maxSequences,
-  };
-  const seconds: number[] = [];
-  let firstLoss = NaN;
-  for (const [number, samples] of steps.entries()) {
-    const begun = performance.now();
-    for (const group of planMicroBatches(samples, data.prefixLength, limits)) {
-      await trainer.accumulate(packBatch(group, data.prefixLength, "answer"));
-    }
-    const { loss } = await trainer.step(1e-3);
-    if (number === 0) firstLoss = loss;
-    if (number >= WARMUP) seconds.push((performance.now() - begun) / 1000);
-  }
-  return { seconds, firstLoss };
-}
-
-/** The same steps by PyTorch in a process of its own. */
-async function theirs(python: string, job: string): Promise<Round & { torch: string }> {
-  const { success, stdout, stderr } = await new Deno.Command(python, {
-    args: [`${PROJECT_ROOT}tests/bench/pytorch_cpu.py`, job],
-  }).output();
-  const text = new TextDecoder();
-  if (!success) throw new Error(`${python} failed:\n${text.decode(stderr).slice(-2000)}`);
-  const last = text.decode(stdout).trim().split("\n").at(-1) ?? "";
-  const result = PythonResult.parse(JSON.parse(last));
-  return { seconds: result.seconds, firstLoss: result.losses[0] ?? NaN, torch: result.torch };
-}
-
-function number(values: OptionValues, name: string, fallback: number): number {
+function text(values: OptionValues, name: string): string | null {
   const value = values[name];
-  return typeof value === "string" ? Number(value) : fallback;
+  return typeof value === "string" ? value : null;
+}
+
+/** An option that must be one of a few words. */
+function choice<T extends string>(
+  values: OptionValues,
+  name: string,
+  words: readonly T[],
+  otherwise: T,
+): T {
+  const value = text(values, name);
+  if (value === null) return otherwise;
+  const found = words.find((word) => word === value);
+  if (found !== undefined) return found;
+  throw new UsageError(`--${name}: expected ${words.join(", ")}, found '${value}'`);
+}
+
+function count(values: OptionValues, name: string, otherwise: number): number {
+  const value = text(values, name);
+  if (value === null) return otherwise;
+  if (/^[1-9]\d*$/.test(value)) return Number(value);
+  throw new UsageError(`--${name}: expected a whole number above 0, found '${value}'`);
+}
+
+/** Where the figures of this run are kept. */
+async function resultPath(values: OptionValues): Promise<string> {
+  const time = new Date().toISOString().replace(/[:.]/g, "-");
+  const path = text(values, "json") ?? `${PROJECT_ROOT}outputs/bench/${time}.json`;
+  await Deno.mkdir(path.replace(/[^/\\]*$/, "") || ".", { recursive: true });
+  return path;
+}
+
+/** The table of the bars. */
+async function tableOfBars(values: OptionValues, backend: Backend): Promise<void> {
+  const library = loadLibrary(backend);
+  const only = (text(values, "only") ?? "").split(",").map((name) => name.trim()).filter(Boolean);
+  try {
+    chooseRows(only);
+  } catch (error) {
+    throw error instanceof RangeError ? new UsageError(error.message) : error;
+  }
+  const shape: ShapeName = choice(values, "shape", Object.keys(SHAPES) as ShapeName[], "8b");
+  const path = await resultPath(values);
+  const environment = await describeEnvironment(library);
+  const reports = await interruptible((signal) =>
+    runBench({
+      backend,
+      shape,
+      only,
+      quick: values["quick"] === true,
+      whole: values["whole"] === true,
+      python: text(values, "python") ?? "python3",
+      say: (line) => console.error(line),
+      onRow: (rows) => saveJson(path, { environment, shape, rows }),
+      signal,
+    })
+  );
+  console.log(
+    `${library.description.device}, shape ${shape}, random weights, NF4 with double quantisation\n`,
+  );
+  console.log(formatTable(reports));
+  console.log(`\n${CONVENTION}\nAll figures with their commands: ${path}`);
+  if (reports.some(({ error }) => error !== null)) Deno.exitCode = 1;
+}
+
+/** The tiny model's training, and PyTorch's. */
+async function tinyTable(values: OptionValues): Promise<void> {
+  const { runTinyBench } = await import("@lib/bench/tiny.ts");
+  const set = values["set"];
+  const result = await runTinyBench({
+    python: text(values, "python"),
+    steps: count(values, "steps", 6),
+    rounds: count(values, "rounds", 3),
+    threads: count(values, "threads", navigator.hardwareConcurrency),
+    set: Array.isArray(set) ? set : [],
+  });
+  const path = await resultPath(values);
+  await saveJson(path, result);
+  console.log(
+    "tokens a second, counted as if every sample were laid out alone, without padding; medians",
+  );
+  console.log(
+    `engine (NF4, shared prefix):          ${result.engine_tokens_per_second.toFixed(0)}`,
+  );
+  if (result.ratio !== null) {
+    const other = result.pytorch_tokens_per_second?.toFixed(0);
+    console.log(`PyTorch ${result.torch} + PEFT (fp32 base):  ${other}`);
+    console.log(`ratio:                                ${result.ratio.toFixed(2)}`);
+  }
+  console.log(`All figures: ${path}`);
 }
 
 async function bench(args: readonly string[]): Promise<void> {
   const { values } = parseOptions(OPTIONS, args, false);
   if (values["help"] === true) {
-    const rows = Object.entries(OPTIONS).map(([name, o]) => `  --${name.padEnd(10)} ${o.help}`);
-    return console.log(`Measures training throughput.\n\n${rows.join("\n")}`);
+    const rows = Object.entries(OPTIONS).map(([name, o]) =>
+      `  --${name}${"value" in o ? ` ${o.value}` : ""}`.padEnd(24) + o.help
+    );
+    const names = `Rows: ${chooseRows([]).map(({ name }) => name).join(", ")}`;
+    return console.log(`Measures the engine on this machine.\n\n${rows.join("\n")}\n\n${names}`);
   }
-  const set = Array.isArray(values["set"]) ? values["set"] : [];
-  const threads = number(values, "threads", navigator.hardwareConcurrency);
-  const config = resolveConfig({ profile: "tiny", set: [`engine.threads=${threads}`, ...set] });
-  const scratch = await Deno.makeTempDir();
-  try {
-    const run = await Run.open("bench", scratch);
-    await cleanStep(run, config, await readCorpus(config));
-    await splitStep(run, config);
-    const prepared = await prepareTraining(run, config);
-    const count = WARMUP + number(values, "steps", 6);
-    const steps = epochSteps(prepared.data.train.samples, config, 0).slice(0, count);
-    const job = `${scratch}/job.json`;
-    await Deno.writeTextFile(
-      job,
-      JSON.stringify({
-        model: await modelFolder(config),
-        threads,
-        r: config.lora.r,
-        alpha: config.lora.alpha,
-        dropout: config.lora.dropout,
-        learning_rate: 1e-3,
-        max_grad_norm: config.training.max_grad_norm,
-        warmup_steps: WARMUP,
-        steps: steps.map((group) =>
-          group.map((s) => ({ tokens: [...s.tokens], answer_start: s.answerStart }))
-        ),
-      }),
-    );
-    const tokens = steps.slice(WARMUP).map((g) => g.reduce((n, s) => n + s.tokens.length, 0));
-    const rates = (round: Round) => round.seconds.map((s, i) => (tokens[i] ?? 0) / s);
-    const mine: number[] = [];
-    const others: number[] = [];
-    let torch = "";
-    const model = await openTrainingModel(config);
-    const python = values["python"];
-    for (let round = 0; round < number(values, "rounds", 3); round++) {
-      const own = await ours(model, prepared, steps);
-      mine.push(...rates(own));
-      if (typeof python !== "string") continue;
-      const other = await theirs(python, job);
-      torch = other.torch;
-      others.push(...rates(other));
-      // The same work: before any step both must see the same loss, but for NF4 and dropout.
-      if (round === 0 && Math.abs(own.firstLoss - other.firstLoss) > 0.1 * other.firstLoss) {
-        throw new Error(`first losses differ: engine ${own.firstLoss}, PyTorch ${other.firstLoss}`);
-      }
-    }
-    await model.close();
-    const result = {
-      samples_a_step: config.training.batch_size,
-      threads,
-      engine_tokens_per_second: median(mine),
-      pytorch_tokens_per_second: others.length === 0 ? null : median(others),
-      ratio: others.length === 0 ? null : median(mine) / median(others),
-      torch,
-    };
-    if (values["json"] === true) return console.log(JSON.stringify(result, null, 2));
-    console.log(
-      "tokens a second, counted as if every sample were laid out alone, without padding; medians",
-    );
-    console.log(
-      `engine (NF4, shared prefix):          ${result.engine_tokens_per_second.toFixed(0)}`,
-    );
-    if (result.ratio !== null) {
-      console.log(
-        `PyTorch ${torch} + PEFT (fp32 base):  ${result.pytorch_tokens_per_second?.toFixed(0)}`,
-      );
-      console.log(`ratio:                                ${result.ratio.toFixed(2)}`);
-    }
-  } finally {
-    await Deno.remove(scratch, { recursive: true });
-  }
+  const backend = choice(values, "backend", ["auto", "cuda", "cpu"], "auto");
+  const asked = text(values, "only") !== null || text(values, "shape") !== null;
+  const gpu = loadLibrary(backend).description.backend === "cuda";
+  await (gpu || asked ? tableOfBars(values, backend) : tinyTable(values));
 }
 
 if (import.meta.main) {

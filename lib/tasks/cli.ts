@@ -4,7 +4,7 @@ import { closest } from "@lib/closest.ts";
 import type { Config, ProfileName } from "@lib/config.ts";
 import { loadRunConfig } from "@lib/experiment/run_config.ts";
 import { Run } from "@lib/experiment/run.ts";
-import { interruptible } from "@lib/notebook/mod.ts";
+import { interruptible } from "@lib/notebook/interrupt.ts";
 import { Progress, type ProgressOptions } from "@lib/notebook/progress.ts";
 
 /** One option of a task, for parsing and for `--help`. */

@@ -1,7 +1,9 @@
 /**
  * `deno task test`: the whole gate. Formatting, lint, types of lib, tests and every notebook cell, doc
- * examples, unit tests, native tests, and all notebooks at smoke size. Ends with one line of counts.
+ * examples, unit tests, native tests, the CUDA objects where nvcc is, and all notebooks at smoke size.
+ * Ends with one line of counts.
  */
+import { compileCuda } from "@lib/build/cuda_tests.ts";
 import { buildNative } from "@lib/build/native.ts";
 import { runNativeTests } from "@lib/build/native_tests.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
@@ -15,6 +17,8 @@ interface StageResult {
   readonly failed: number;
   /** Shown when something failed. */
   readonly output: string;
+  /** Shown in any case, beside the counts. */
+  readonly note?: string;
 }
 
 interface Stage {
@@ -139,6 +143,11 @@ async function native(): Promise<StageResult> {
   return { passed: 1, failed: 0, output: `${built} ${seconds}` };
 }
 
+async function cuda(): Promise<StageResult> {
+  const { compiled, note } = await compileCuda();
+  return { passed: compiled ? 1 : 0, failed: 0, output: "", note };
+}
+
 const STAGES: readonly Stage[] = [
   command("format", ["fmt", "--check"]),
   { name: "format of notebooks", run: notebookFormat },
@@ -147,6 +156,7 @@ const STAGES: readonly Stage[] = [
   { name: "types and lint of notebook cells", run: notebookCells },
   { name: "native build", run: native },
   { name: "native tests", run: runNativeTests },
+  { name: "CUDA objects", run: cuda },
   tests("doc examples", ["--doc", "--quiet", "lib"]),
   tests("unit tests", ["tests"]),
   { name: "notebooks at smoke size", run: smoke },
@@ -169,7 +179,8 @@ async function gate(stages: readonly Stage[]): Promise<boolean> {
     failed += result.failed;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1).padStart(6);
     const counts = `${result.passed} passed, ${result.failed} failed`;
-    console.log(`${seconds} s  ${stage.name}: ${counts}`.trimEnd());
+    const note = result.note === undefined ? "" : ` (${result.note})`;
+    console.log(`${seconds} s  ${stage.name}: ${counts}${note}`.trimEnd());
     if (result.failed > 0) console.log(result.output);
   }
   console.log(`${passed} passed, ${failed} failed`);

@@ -2,6 +2,7 @@
 import type { Sample } from "@lib/chat/sample.ts";
 import type { Config } from "@lib/config.ts";
 import { seededRandom, shuffled } from "@lib/random.ts";
+import { adapterParameters } from "@lib/engine/architecture.ts";
 import type { Model } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
 import { meanLikelihood, measureLikelihood } from "@lib/evaluation/likelihood.ts";
@@ -19,7 +20,7 @@ import {
 } from "@lib/training/checkpoint.ts";
 import type { TrainingData } from "@lib/training/data.ts";
 import { fingerprint } from "@lib/training/fingerprint.ts";
-import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
+import { type MicroBatchLimits, packBatch, planMicroBatches } from "@lib/training/packing.ts";
 import type { TrainingPlan } from "@lib/training/plan.ts";
 import { learningRate, makeSchedule, type Schedule } from "@lib/training/schedule.ts";
 import { saveAdapter } from "@lib/weights/adapter.ts";
@@ -93,6 +94,10 @@ export async function* train(
   }
 }
 
+function microBatchLimits({ trainer }: TrainingPlan): MicroBatchLimits {
+  return { maxTokens: trainer.maxTokens, maxSequences: trainer.maxSequences };
+}
+
 /** State of one run of the loop. */
 class Session {
   step = 0;
@@ -157,7 +162,7 @@ class Session {
       validation_samples: data.validation.samples.length,
       too_long: data.train.tooLong.length,
       prefix_tokens: data.prefixLength,
-      trainable_parameters: trainableParameters(this.training),
+      trainable_parameters: adapterParameters(model.architecture, plan.lora),
     });
     if (this.step === 0) yield* this.validate();
   }
@@ -168,11 +173,7 @@ class Session {
     const begun = performance.now();
     const samples = this.#samplesOf(this.step);
     let tokens = 0;
-    const limits = {
-      maxTokens: plan.trainer.maxTokens,
-      maxSequences: plan.trainer.maxSequences,
-    };
-    for (const group of planMicroBatches(samples, data.prefixLength, limits)) {
+    for (const group of planMicroBatches(samples, data.prefixLength, microBatchLimits(plan))) {
       const batch = packBatch(group, data.prefixLength, config.training.loss_on);
       await this.trainer.accumulate(batch, signal);
       tokens += batch.tokenIds.length;
@@ -221,10 +222,12 @@ class Session {
   }
 
   async *validate(signal?: AbortSignal): AsyncGenerator<LogEvent> {
-    const { model, data } = this.training;
+    const { model, data, plan } = this.training;
     if (data.validation.samples.length === 0) return;
     const begun = performance.now();
-    const results = await measureLikelihood(model, data.validation.samples, { signal });
+    // Micro-batches of training's size: its buffers then serve validation too.
+    const limits = microBatchLimits(plan);
+    const results = await measureLikelihood(model, data.validation.samples, { limits, signal });
     const { loss, perplexity, tokens } = meanLikelihood(results);
     this.#validation = { step: this.step, loss, perplexity };
     yield* this.#write({
@@ -326,23 +329,6 @@ async function resumable(run: Run, config: Config, print: string): Promise<Check
   const why = same ? 'training.on_rerun is "restart"' : "configuration, data or base model changed";
   console.log(`Starting from step 0: ${why}. The earlier checkpoints are kept in ${aside}.`);
   return null;
-}
-
-function trainableParameters({ model, plan }: TrainingRun): number {
-  const a = model.architecture;
-  const q = a.numHeads * a.headDim;
-  const kv = a.numKvHeads * a.headDim;
-  const sizes = {
-    q_proj: a.hiddenSize + q,
-    k_proj: a.hiddenSize + kv,
-    v_proj: a.hiddenSize + kv,
-    o_proj: q + a.hiddenSize,
-    gate_proj: a.hiddenSize + a.intermediateSize,
-    up_proj: a.hiddenSize + a.intermediateSize,
-    down_proj: a.intermediateSize + a.hiddenSize,
-  };
-  const layer = plan.lora.targetModules.reduce((sum, m) => sum + sizes[m], 0);
-  return a.numLayers * plan.lora.r * layer;
 }
 
 function median(values: readonly number[]): number | null {

@@ -1,12 +1,17 @@
 /** The model of a run: base, tokenizer, adapter. */
 import type { Config } from "@lib/config.ts";
 import { Tokenizer } from "@lib/chat/tokenizer.ts";
-import type { LoraOptions, Model } from "@lib/engine/model.ts";
+import type { LoraOptions, Model, ModelOptions } from "@lib/engine/model.ts";
 import { projectPath, type Run } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
-import { loraOptions, modelOptions } from "@lib/training/plan.ts";
+import { answeringOptions, loraOptions } from "@lib/training/plan.ts";
 import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
-import { loadModel, type LoadProgress, ModelFolderError } from "@lib/weights/folder.ts";
+import {
+  loadArchitecture,
+  loadModel,
+  type LoadProgress,
+  ModelFolderError,
+} from "@lib/weights/folder.ts";
 
 /**
  * Folder of the configured base model.
@@ -30,13 +35,17 @@ export async function openTokenizer(config: Config): Promise<Tokenizer> {
 
 /** Options of {@linkcode openModel}. */
 export interface OpenModelOptions {
+  /** How to create the model. @default what the configuration says, laid out for answering */
+  readonly model?: ModelOptions;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
 }
 
 /** Loads the configured base model, without any adapter. */
 export async function openModel(config: Config, options: OpenModelOptions = {}): Promise<Model> {
-  return await loadModel(await modelFolder(config), { ...modelOptions(config), ...options });
+  const folder = await modelFolder(config);
+  const { model = answeringOptions(await loadArchitecture(folder), config), ...loading } = options;
+  return await loadModel(folder, { ...model, ...loading });
 }
 
 /** LoRA settings training will use: those of `model.adapter` when one is given. */

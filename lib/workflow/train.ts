@@ -36,9 +36,9 @@ export async function prepareTraining(run: Run, config: Config): Promise<Prepare
   return { tokenizer, data, plan };
 }
 
-/** Loads the base model and attaches what training starts from. */
-export async function openTrainingModel(config: Config): Promise<Model> {
-  const model = await openModel(config);
+/** Loads the base model as the plan lays it out and attaches what training starts from. */
+export async function openTrainingModel(config: Config, plan: TrainingPlan): Promise<Model> {
+  const model = await openModel(config, { model: plan.model });
   try {
     await attachTrainingLora(model, config);
     return model;
@@ -61,7 +61,7 @@ export async function trainStep(
 ): Promise<TrainReport> {
   const { data, plan } = await prepareTraining(run, config);
   await run.saveConfig(config);
-  const model = await openTrainingModel(config);
+  const model = await openTrainingModel(config, plan);
   try {
     const events = train({ run, config, model, data, plan }, signal);
     for (;;) {

@@ -35,6 +35,11 @@ class CpuDevice final : public Device {
 
   void* allocate(size_t bytes) override;
   void release(void* pointer) noexcept override;
+  // The device is the host.
+  void* allocate_host(size_t bytes) override { return allocate(bytes); }
+  void release_host(void* pointer) noexcept override { release(pointer); }
+  void copy_ahead(void* dst, const void* src, size_t bytes) override { copy(dst, src, bytes); }
+  void await_copies() override {}
   void copy_to_device(void* dst, const void* src_host, size_t bytes) override;
   void copy_to_host(void* dst_host, const void* src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
@@ -42,7 +47,6 @@ class CpuDevice final : public Device {
   void synchronize() override {}
   void make_current() override {}
   DeviceMemory memory() const override;
-  int64_t workspace_bytes() const override;
 
   ThreadPool& pool() { return pool_; }
 

@@ -13,14 +13,19 @@ namespace qlora {
 namespace cpu {
 
 void read_weight_row(float* dst, const ops::Weight& w, int64_t row) {
+  read_weight_columns(dst, w, row, 0, w.in);
+}
+
+void read_weight_columns(float* dst, const ops::Weight& w, int64_t row, int64_t column,
+                         int64_t columns) {
   if (w.plain != nullptr) {
-    std::memcpy(dst, w.plain + row * w.ld, size_t(w.in) * sizeof(float));
+    std::memcpy(dst, w.plain + row * w.ld + column, size_t(columns) * sizeof(float));
     return;
   }
   const float* const map = dynamic_map();
   const auto look_up_nibbles = kernels().row.look_up_nibbles;
-  int64_t i = row * w.in;
-  const int64_t end = i + w.in;
+  int64_t i = row * w.in + column;
+  const int64_t end = i + columns;
   while (i < end) {
     const int64_t block = i / kNf4Block;
     const int64_t stop = std::min(end, (block + 1) * kNf4Block);
@@ -41,10 +46,10 @@ void read_weight_row(float* dst, const ops::Weight& w, int64_t row) {
 }  // namespace cpu
 
 void ops::dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows,
-                     Device& d) {
-  cpu::cpu_device(d).parallel_range(rows, cpu::grain(w.in), [&](int64_t begin, int64_t end) {
+                     int64_t column_begin, int64_t columns, Device& d) {
+  cpu::cpu_device(d).parallel_range(rows, cpu::grain(columns), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      cpu::read_weight_row(dst + row * ld, w, row_begin + row);
+      cpu::read_weight_columns(dst + row * ld, w, row_begin + row, column_begin, columns);
     }
   });
 }

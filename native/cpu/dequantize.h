@@ -1,4 +1,4 @@
-// One row of a weight, whatever its form, as floats.
+// A weight, whatever its form, as floats: one row, or columns of one.
 #pragma once
 
 #include "ops.h"
@@ -8,6 +8,9 @@ namespace cpu {
 
 // dst (w.in)
 void read_weight_row(float* dst, const ops::Weight& w, int64_t row);
+// dst (columns)
+void read_weight_columns(float* dst, const ops::Weight& w, int64_t row, int64_t column,
+                         int64_t columns);
 
 }  // namespace cpu
 }  // namespace qlora

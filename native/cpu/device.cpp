@@ -90,13 +90,9 @@ void CpuDevice::fill_zero(void* dst, size_t bytes) {
 
 DeviceMemory CpuDevice::memory() const {
   const SystemMemory memory = system_memory();
-  return {memory.total_bytes, memory.free_bytes};
-}
-
-int64_t CpuDevice::workspace_bytes() const {
-  size_t bytes = shared_scratch_.bytes() + op_scratch_.bytes();
-  for (const Scratch& scratch : worker_scratch_) bytes += scratch.bytes();
-  return static_cast<int64_t>(bytes);
+  size_t scratch = shared_scratch_.bytes() + op_scratch_.bytes();
+  for (const Scratch& own : worker_scratch_) scratch += own.bytes();
+  return {memory.total_bytes, memory.free_bytes, static_cast<int64_t>(scratch)};
 }
 
 void CpuDevice::reserve_worker_scratch(size_t bytes) {
@@ -118,6 +114,11 @@ std::unique_ptr<Device> Device::create(const DeviceOptions& options) {
     throw Error(QLORA_ERROR_DEVICE, "cannot start " + std::to_string(threads) + " threads (" +
                                         error.what() + "); ask for fewer threads");
   }
+}
+
+DeviceMemory Device::expected_memory(const DeviceOptions&) {
+  const cpu::SystemMemory memory = cpu::system_memory();
+  return {memory.total_bytes, memory.free_bytes, 0};
 }
 
 std::string Device::describe() {

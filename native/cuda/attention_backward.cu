@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention.cuh"
+#include "attention_backward.cuh"
 
 namespace qlora {
 namespace cuda {
@@ -24,20 +24,8 @@ constexpr int kRows = 64;  // of a tile
 constexpr int kHalf = 32;  // keys or rows whose scores a warp holds at a time
 constexpr int kWarps = 4;
 constexpr int kBlock = kWarps * kWarp;
-constexpr int64_t kPrefixTasks = 64;  // tiles · parts wanted of the prefix, for each key head
+constexpr int64_t kPrefixTasks = 64;  // tiles of 64 keys · parts wanted, for each key head
 constexpr int64_t kPartTokens = 256;  // the least worth a part
-
-struct Gradients {
-  act_t* dqkv;
-  int64_t ld_dqkv;
-  const act_t* dout;
-  int64_t ld_dout;
-  const float* lse;
-  const float* delta;  // [Q, T]
-  const act_t* qkv;
-  int64_t ld;
-  float scale;
-};
 
 // ---- δ ------------------------------------------------------------------------------------------
 
@@ -203,43 +191,12 @@ __global__ void __launch_bounds__(kBlock) dq_kernel(Gradients x, Tokens tokens) 
 
 // ---- dk, dv -------------------------------------------------------------------------------------
 
-// The prefix's keys: tiles of kKeys, the tokens in `parts` runs of part_tokens. With one part the
-// sums go straight to dqkv, else to sums [parts, G, 2 (dk, dv), tiles · kKeys, D].
-struct PrefixPlan {
-  int64_t tiles, parts, part_tokens;
-
-  __host__ __device__ int64_t rows() const { return tiles * kKeys; }
-};
-PrefixPlan plan_prefix(const ops::AttentionShape& shape) {
-  if (shape.P == 0) return {0, 1, shape.T};
-  const int64_t tiles = ceil_div(shape.P, kKeys);
-  const int64_t most = std::max<int64_t>(1, shape.T / kPartTokens);
-  const int64_t parts = std::min(most, ceil_div(kPrefixTasks, tiles));
-  return {tiles, parts, ceil_div(shape.T, parts)};
-}
-
-// Rows of prefix keys in all parts together, never falling with T or P: parts · tiles of any
-// smaller shape is below both terms, as parts > 1 only while tiles < kPrefixTasks.
-int64_t most_partial_rows(const ops::AttentionShape& shape) {
-  const int64_t most_parts = shape.T / kPartTokens;
-  if (most_parts <= 1) return 0;
-  const int64_t by_size = most_parts * ceil_div(shape.P, kKeys);
-  return kKeys * std::min(by_size, 2 * kPrefixTasks);
-}
-
 template <int D>
 struct KeyTileShared {
   act_t k[kKeys * D], v[kKeys * D];
   act_t q[2][kRows * D], dout[2][kRows * D];
   float lse[2][kRows], delta[2][kRows];
   int query[2][kRows];  // token of the row, counted from the segment's begin
-};
-
-// Which keys a block owns and which rows it walks over, all counted from token `begin`.
-struct KeyTask {
-  int begin, first_key, keys;  // keys: of the segment
-  int64_t first_row, end_row;
-  float* sums;  // dk of the tile in the partial sums, or null
 };
 
 template <int D>
@@ -322,62 +279,31 @@ __device__ inline void add_rows(float (*dk)[4], float (*dv)[4], const KeyTileSha
   }
 }
 
-// A warp's 16 keys as fp32, `rows` apart from dk to dv.
-template <int D>
-__device__ inline void store_partial(float* to, const float (*dk)[4], const float (*dv)[4],
-                                     int64_t rows, float scale) {
-  const int lane = threadIdx.x % kWarp;
-  float* const k_row = to + lane / 4 * D + lane % 4 * 2;
-  float* const v_row = k_row + rows * D;
-#pragma unroll
-  for (int n = 0; n < D / 8; ++n) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int at = half * 8 * D + n * 8;
-      *reinterpret_cast<float2*>(k_row + at) =
-          make_float2(dk[n][2 * half] * scale, dk[n][2 * half + 1] * scale);
-      *reinterpret_cast<float2*>(v_row + at) = make_float2(dv[n][2 * half], dv[n][2 * half + 1]);
-    }
-  }
-}
-
 template <int D>
 __global__ void __launch_bounds__(kBlock)
     dkdv_kernel(Gradients x, Tokens tokens, PrefixPlan prefix, float* sums) {
   extern __shared__ __align__(128) uint8_t shared_raw[];
   KeyTileShared<D>& shared = *reinterpret_cast<KeyTileShared<D>*>(shared_raw);
   const int ratio = tokens.ratio;
-  const int64_t prefix_blocks = prefix.tiles * prefix.parts * tokens.G;
+  const unsigned prefix_blocks = prefix.tiles * prefix.parts * tokens.G;
   KeyTask task;
-  int g;
   if (blockIdx.x < prefix_blocks) {
-    g = static_cast<int>(blockIdx.x % tokens.G);
-    const int64_t tile = blockIdx.x / tokens.G % prefix.tiles;
-    const int64_t part = blockIdx.x / tokens.G / prefix.tiles;
-    task.begin = 0;
-    task.first_key = static_cast<int>(tile * kKeys);
-    task.keys = tokens.P;
-    const int64_t first_token = max(part * prefix.part_tokens, tile * kKeys);
-    const int64_t end_token = min((part + 1) * prefix.part_tokens, int64_t{tokens.T});
-    task.first_row = first_token * ratio;
-    task.end_row = end_token * ratio;
-    task.sums = prefix.parts == 1
-                    ? nullptr
-                    : sums + ((part * tokens.G + g) * 2 * prefix.rows() + tile * kKeys) * D;
+    task = prefix_task(tokens, prefix, static_cast<int>(blockIdx.x), kKeys);
   } else {
     // Numbered as find_tile does, over the sequences alone.
     const int64_t block = blockIdx.x - prefix_blocks;
-    g = static_cast<int>(block % tokens.G);
     const int64_t skipped = int64_t{tokens.P} / kKeys + 1;  // numbers of the prefix
     const Tile tile = find_tile(tokens, block / tokens.G + skipped, 1, kKeys);
+    task.g = static_cast<int>(block % tokens.G);
     task.begin = tokens.begin(tile.segment);
     task.keys = tokens.end(tile.segment) - task.begin;
     if (tile.first >= task.keys) return;
     task.first_key = static_cast<int>(tile.first);
-    task.first_row = tile.first * ratio;
-    task.end_row = int64_t{task.keys} * ratio;
-    task.sums = nullptr;
+    task.first_row = task.first_key * ratio;
+    task.end_row = task.keys * ratio;
+    task.sums_row = -1;
   }
+  const int g = task.g;
   const act_t* const k = x.qkv + (int64_t{tokens.Q} + g) * D;
   load_keys<D, kKeys, kBlock>(shared.k, k, x.ld, task.begin, 0, task.first_key, task.keys);
   load_keys<D, kKeys, kBlock>(shared.v, k + int64_t{tokens.G} * D, x.ld, task.begin, 0,
@@ -389,13 +315,13 @@ __global__ void __launch_bounds__(kBlock)
   const float scale_log2 = x.scale * kLog2e;
   float dk[D / 8][4] = {}, dv[D / 8][4] = {};
   int stage = 0;
-  for (int64_t first = task.first_row; first < task.end_row; first += kRows, stage ^= 1) {
+  for (int first = task.first_row; first < task.end_row; first += kRows, stage ^= 1) {
     copies_wait<0>();
     __syncthreads();
     if (first + kRows < task.end_row) {
       load_key_rows<D>(shared, stage ^ 1, x, tokens, task, g, first + kRows);
     }
-    const bool masked = first < int64_t{task.first_key + kKeys} * ratio;
+    const bool masked = first < (task.first_key + kKeys) * ratio;
 #pragma unroll
     for (int part = 0; part < kRows; part += kHalf) {
       add_rows<D>(dk, dv, shared, stage, part, warp * 16, key, masked, scale_log2);
@@ -403,8 +329,8 @@ __global__ void __launch_bounds__(kBlock)
   }
   copies_wait<0>();
   __syncthreads();
-  if (task.sums != nullptr) {
-    store_partial<D>(task.sums + warp * 16 * D, dk, dv, prefix.rows(), x.scale);
+  if (task.sums_row >= 0) {
+    store_partial<D>(sums + (int64_t{task.sums_row} + warp * 16) * D, dk, dv, prefix.rows, x.scale);
     return;
   }
   act_t* const dk_tile = shared.q[0];
@@ -431,8 +357,8 @@ __global__ void sum_parts_kernel(act_t* dqkv, int64_t ld, const float* sums, Tok
   const int64_t chunk = i % chunks, column = i / chunks % (2 * tokens.G);  // G keys, then G values
   const int64_t row = i / chunks / (2 * tokens.G);
   const int64_t g = column % tokens.G, is_v = column / tokens.G;
-  const int64_t stride = tokens.G * 2 * prefix.rows() * D;
-  const float* from = sums + ((g * 2 + is_v) * prefix.rows() + row) * D + chunk * 8;
+  const int64_t stride = int64_t{tokens.G} * 2 * prefix.rows * D;
+  const float* from = sums + ((g * 2 + is_v) * prefix.rows + row) * D + chunk * 8;
   Float8 sum = load8(from);
   for (int64_t part = 1; part < prefix.parts; ++part) {
     from += stride;
@@ -502,7 +428,8 @@ __global__ void dkdv_plain_kernel(Gradients x, Tokens tokens, int D) {
 // ---- launches -----------------------------------------------------------------------------------
 
 template <int D>
-void launch(const Gradients& x, const ops::AttentionShape& shape, float* sums, CudaDevice& device) {
+void launch(const Gradients& x, const ops::AttentionShape& shape, const PrefixPlan& prefix,
+            float* sums, CudaDevice& device) {
   const Tokens tokens = tokens_of(shape);
   check(cudaFuncSetAttribute(dq_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              int{dq_shared_bytes<D>()}),
@@ -511,23 +438,25 @@ void launch(const Gradients& x, const ops::AttentionShape& shape, float* sums, C
   dq_kernel<D><<<grid, kBlock, dq_shared_bytes<D>(), device.stream()>>>(x, tokens);
   check_launch("attention_backward: dq");
 
-  const PrefixPlan prefix = plan_prefix(shape);
   check(cudaFuncSetAttribute(dkdv_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              int{sizeof(KeyTileShared<D>)}),
         "attention_backward: shared memory");
   const int64_t own_tiles = tile_numbers(shape, 1, kKeys) - (shape.P / kKeys + 1);
   const int64_t blocks = (prefix.tiles * prefix.parts + own_tiles) * shape.G;
-  if (blocks > 0) {
-    dkdv_kernel<D>
-        <<<static_cast<unsigned>(blocks), kBlock, sizeof(KeyTileShared<D>), device.stream()>>>(
-            x, tokens, prefix, sums);
-    check_launch("attention_backward: dk, dv");
-  }
-  if (prefix.parts == 1) return;
-  const int64_t items = shape.P * 2 * shape.G * (D / 8);
-  sum_parts_kernel<<<static_cast<unsigned>(ceil_div(items, kThreads)), kThreads, 0,
-                     device.stream()>>>(x.dqkv, x.ld_dqkv, sums, tokens, D, prefix);
-  check_launch("attention_backward: the prefix's sums");
+  if (blocks == 0) return;
+  dkdv_kernel<D>
+      <<<static_cast<unsigned>(blocks), kBlock, sizeof(KeyTileShared<D>), device.stream()>>>(
+          x, tokens, prefix, sums);
+  check_launch("attention_backward: dk, dv");
+}
+
+// Rows of prefix keys in all parts together, never falling with T or P: parts · rows of any smaller
+// shape is below both terms, as parts > 1 only while the rows are fewer than 64 · kPrefixTasks.
+int64_t most_partial_rows(const ops::AttentionShape& shape) {
+  const int64_t most_parts = shape.T / kPartTokens;
+  if (most_parts <= 1) return 0;
+  const int64_t by_size = most_parts * ceil_div(shape.P, kPrefixKeys) * kPrefixKeys;
+  return std::min(by_size, 2 * 64 * kPrefixTasks);
 }
 
 int64_t delta_floats(const ops::AttentionShape& shape) {
@@ -535,6 +464,16 @@ int64_t delta_floats(const ops::AttentionShape& shape) {
 }
 
 }  // namespace
+
+PrefixPlan plan_prefix(const ops::AttentionShape& shape, int64_t tile_keys) {
+  if (shape.P == 0) return {0, 1, static_cast<int>(shape.T), 0};
+  const int64_t rows = ceil_div(shape.P, kPrefixKeys) * kPrefixKeys;
+  const int64_t most = std::max<int64_t>(1, shape.T / kPartTokens);
+  const int64_t parts = std::min(most, ceil_div(64 * kPrefixTasks, rows));
+  return {static_cast<int>(ceil_div(shape.P, tile_keys)), static_cast<int>(parts),
+          static_cast<int>(ceil_div(shape.T, parts)), static_cast<int>(rows)};
+}
+
 }  // namespace cuda
 
 // δ, then the prefix's partial sums.
@@ -563,7 +502,19 @@ void ops::attention_backward(act_t* dqkv, int64_t ld_dqkv, const act_t* dout, in
     delta_of<<<static_cast<unsigned>(shape.T), kThreads, 0, device.stream()>>>(delta, dout, ld_dout,
                                                                                out, ld_out, tokens);
     check_launch("attention_backward: delta");
-    D == 128 ? launch<128>(x, shape, sums, device) : launch<64>(x, shape, sums, device);
+    const bool hopper = D == 128 && attention_path(device) == AttentionPath::hopper;
+    const PrefixPlan prefix = plan_prefix(shape, hopper ? kHopperTileKeys : kKeys);
+    if (hopper) {
+      launch_backward_hopper(x, shape, prefix, sums, device);
+    } else {
+      D == 128 ? launch<128>(x, shape, prefix, sums, device)
+               : launch<64>(x, shape, prefix, sums, device);
+    }
+    if (prefix.parts == 1) return;
+    const int64_t items = shape.P * 2 * shape.G * (D / 8);
+    sum_parts_kernel<<<static_cast<unsigned>(ceil_div(items, kThreads)), kThreads, 0,
+                       device.stream()>>>(dqkv, ld_dqkv, sums, tokens, D, prefix);
+    check_launch("attention_backward: the prefix's sums");
     return;
   }
   constexpr int kPlainBlock = kPlainWarps * kWarp;

@@ -46,12 +46,12 @@ struct Work {
 __device__ inline void produce(const ForwardCall& f, const Tokens& x, Buffers& buffers,
                                Barriers& barriers) {
   const int thread = threadIdx.x % kWarpgroup;
-  TileWalk<kRows> walk(x, x.ratio, 0);
+  TileWalk<kRows, Longest::last> walk(x, x.ratio, 0);
   Announcer announcer;
   int filled = 0, rows_filled = 0;
   Tile tile;
-  for (int task = blockIdx.x; walk.find(task / x.G, tile); task += gridDim.x) {
-    const Work work(x, tile, task % x.G);
+  for (int round = 0; walk.find(task_of(round) / x.G, tile); ++round) {
+    const Work work(x, tile, task_of(round) % x.G);
     const act_t* const k = f.qkv + (int64_t{x.Q} + work.g) * D;
     const act_t* const v = k + int64_t{x.G} * D;
     barrier_wait(&barriers.q_free, ~rows_filled++ & 1);
@@ -103,11 +103,11 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int group_row = warp / 4 * 64, warp_row = warp * 16;
   const float scale_log2 = f.scale * kLog2e;
-  TileWalk<kRows> walk(x, x.ratio, 0);
+  TileWalk<kRows, Longest::last> walk(x, x.ratio, 0);
   int used = 0, rows_used = 0;  // buffers of keys and of rows, since the start
   Tile tile;
-  for (int task = blockIdx.x; walk.find(task / x.G, tile); task += gridDim.x) {
-    const Work work(x, tile, task % x.G);
+  for (int round = 0; walk.find(task_of(round) / x.G, tile); ++round) {
+    const Work work(x, tile, task_of(round) % x.G);
     // The warpgroup may be done before the block: its rows see fewer keys, or there are none.
     const int group_last = min(work.last, work.first + group_row + 63);
     const int group_keys =
@@ -216,9 +216,13 @@ __global__ void __launch_bounds__(kBlock, 1) forward_hopper_kernel(ForwardCall f
 
 bool can_run_hopper(const CudaDevice& device) {
   if (device.compute_capability() != 90 || device.max_shared_bytes() < kShared) return false;
-  cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(&attributes, forward_hopper_kernel), "attention: kernel attributes");
-  return attributes.sharedSizeBytes > 0;
+  static const bool built = [] {
+    cudaFuncAttributes attributes;
+    check(cudaFuncGetAttributes(&attributes, forward_hopper_kernel),
+          "attention: kernel attributes");
+    return attributes.sharedSizeBytes > 0;
+  }();
+  return built;
 }
 
 void launch_forward_hopper(const ForwardCall& f, const ops::AttentionShape& shape,

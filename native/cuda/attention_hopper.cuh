@@ -10,45 +10,61 @@
 namespace qlora {
 namespace cuda {
 
-// Tiles of kTile rows, numbered through all segments without gaps. A warp asks for rising numbers;
-// all its lanes get the same answer.
-template <int kTile>
+// Which end of a segment holds its longest tiles: rows at the end see the most keys, keys at the
+// begin are seen by the most rows.
+enum class Longest { last, first };
+
+// All segments' tiles of kTile rows, the longest of every segment first, then their second longest,
+// and so on. A warp asks for rising numbers; all its lanes get the same answer.
+template <int kTile, Longest kLongest>
 class TileWalk {
  public:
   // per_token: rows a token has. first_segment: 1 to leave the prefix out.
   __device__ TileWalk(const Tokens& x, int per_token, int first_segment)
-      : x_(x), per_token_(per_token), segment_(first_segment) {}
+      : x_(x), per_token_(per_token), first_segment_(first_segment), segment_(first_segment) {}
 
   // False behind the last tile.
   __device__ bool find(int number, Tile& tile) {
     const int lane = threadIdx.x % kWarp;
-    for (;; segment_ += kWarp) {
-      if (segment_ > x_.S) return false;
+    for (;;) {
       const int s = segment_ + lane;
       const int rows = s <= x_.S ? (x_.end(s) - x_.begin(s)) * per_token_ : 0;
       const int tiles = (rows + kTile - 1) / kTile;
-      int through = tiles;  // tiles of this lane's segment and those before
-#pragma unroll
-      for (int offset = 1; offset < kWarp; offset *= 2) {
-        const int left = __shfl_up_sync(kAllLanes, through, offset);
-        if (lane >= offset) through += left;
-      }
-      const unsigned behind = __ballot_sync(kAllLanes, number < before_ + through);
-      if (behind != 0) {
-        const int owner = __ffs(static_cast<int>(behind)) - 1;
-        const int first = __shfl_sync(kAllLanes, before_ + through - tiles, owner);
-        tile = {segment_ + owner, int64_t{number - first} * kTile};
+      const unsigned holders = __ballot_sync(kAllLanes, tiles > rank_);
+      found_ = found_ || holders != 0;
+      const int skip = number - before_;
+      if (skip < __popc(holders)) {
+        const bool owner = tiles > rank_ && __popc(holders & ((1u << lane) - 1)) == skip;
+        const int at = __ffs(static_cast<int>(__ballot_sync(kAllLanes, owner))) - 1;
+        const int owner_tiles = __shfl_sync(kAllLanes, tiles, at);
+        const int index = kLongest == Longest::last ? owner_tiles - 1 - rank_ : rank_;
+        tile = {segment_ + at, int64_t{index} * kTile};
         return true;
       }
-      before_ += __shfl_sync(kAllLanes, through, kWarp - 1);
+      before_ += __popc(holders);
+      segment_ += kWarp;
+      if (segment_ <= x_.S) continue;
+      if (!found_) return false;
+      found_ = false;
+      segment_ = first_segment_;
+      ++rank_;
     }
   }
 
  private:
   const Tokens& x_;
-  int per_token_, segment_;
-  int before_ = 0;  // tiles of the segments before segment_
+  int per_token_, first_segment_;
+  int segment_, rank_ = 0;  // looked at now
+  int before_ = 0;          // tiles before those
+  bool found_ = false;      // any of this rank
 };
+
+// The block's task in a round. Tasks come longest first; every second round is dealt backwards, so
+// that all blocks get much the same sum.
+__device__ inline int task_of(int round) {
+  const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
+  return round * static_cast<int>(gridDim.x) + place;
+}
 
 // The producer's side of the barriers: a buffer is announced when the copies into it have landed,
 // one buffer after it was filled, so that copies of two buffers are on their way.
@@ -79,6 +95,9 @@ class Announcer {
 };
 
 constexpr int kProducerWarps = kWarpgroup / kWarp;
+
+// Among the four warps of a consumer.
+__device__ inline void sync_warpgroup() { sync_threads(1 + threadIdx.x / kWarpgroup, kWarpgroup); }
 
 // A consumer warp has read a buffer for the last time.
 __device__ inline void release(uint64_t* barrier) {
@@ -146,17 +165,24 @@ __device__ inline void stage_rows(act_t* tile, int row, const float (*sums)[4],
 // sums = a · tileᵀ [64, 64], the rows a of a warpgroup as fragments of all D columns.
 template <int D>
 __device__ inline void multiply_keys(float (*sums)[4], const uint32_t (*a)[4], const act_t* tile) {
+  const Operand b = operand(tile);
+#pragma unroll
+  for (int c = 0; c < D / 16; ++c) wgmma_64<false>(sums, a[c], b + column_bytes<64>(c), c > 0);
+}
+// The same with a in shared memory too: 64 rows of a tile of kRows.
+template <int D, int kRows>
+__device__ inline void multiply_tiles(float (*sums)[4], const act_t* rows, const act_t* tile) {
+  const Operand a = operand(rows), b = operand(tile);
 #pragma unroll
   for (int c = 0; c < D / 16; ++c) {
-    wgmma_64<false>(sums, a[c], operand(tile + c / 4 * (64 * 64) + c % 4 * 16), c > 0);
+    wgmma_64(sums, a + column_bytes<kRows>(c), b + column_bytes<64>(c), c > 0);
   }
 }
-// sums [64, D] += a [64, 64] · tile
+// sums [64, 128] += a [64, 64] · tile
 __device__ inline void add_product(float (*sums)[4], const uint32_t (*a)[4], const act_t* tile) {
+  const Operand b = operand_transposed<64>(tile);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    wgmma_128<true>(sums, a[k], operand_transposed<64>(tile + k * 16 * 64), true);
-  }
+  for (int k = 0; k < 4; ++k) wgmma_128<true>(sums, a[k], b + k * 16 * 128, true);
 }
 
 }  // namespace cuda

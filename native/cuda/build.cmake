@@ -1,9 +1,12 @@
 # The CUDA library: the same graph over cuda/*. Included by ../CMakeLists.txt with -DQLORA_CUDA=ON.
 #   QLORA_CUDA_ARCHITECTURES  what to compile for, as CMake writes it: "90-real", "80-virtual" (PTX
 #                             only), … Default: the GPU of this machine, or every one from Ampere on.
+#   QLORA_CUDA_COMPILE_ONLY   no library and no tests: the target qlora_cuda_objects alone; without
+#                             cuBLASLt's header, less the two files that include it.
 #   QLORA_CUBLAS_ROOT         folder with include/cublasLt.h and the library, where the toolkit has
 #                             none (also as an environment variable).
 set(QLORA_CUDA_ARCHITECTURES "" CACHE STRING "GPU architectures of the CUDA library")
+option(QLORA_CUDA_COMPILE_ONLY "Compile the CUDA objects, link nothing" OFF)
 set(QLORA_CUBLAS_ROOT "$ENV{QLORA_CUBLAS_ROOT}" CACHE PATH "Where cuBLASLt is, besides the toolkit")
 
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -48,7 +51,9 @@ set(QLORA_CUBLAS_HINTS ${QLORA_CUBLAS_ROOT} ${CUDAToolkit_LIBRARY_ROOT} ${CUDATo
 find_path(QLORA_CUBLASLT_INCLUDE cublasLt.h HINTS ${QLORA_CUBLAS_HINTS} PATH_SUFFIXES include)
 find_library(QLORA_CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
              HINTS ${QLORA_CUBLAS_HINTS} PATH_SUFFIXES lib lib64 lib/x64)
-if(NOT QLORA_CUBLASLT_INCLUDE OR NOT QLORA_CUBLASLT_LIBRARY)
+if(QLORA_CUDA_COMPILE_ONLY)
+  # The objects alone: what a machine without cuBLAS can check.
+elseif(NOT QLORA_CUBLASLT_INCLUDE OR NOT QLORA_CUBLASLT_LIBRARY)
   message(FATAL_ERROR "cuBLASLt was not found beside the CUDA toolkit. Install the toolkit's cuBLAS "
     "development package, or name the folder that holds include/cublasLt.h: QLORA_CUBLAS_ROOT")
 endif()
@@ -57,14 +62,21 @@ include(cuda/sources.cmake)
 string(REPLACE ";" ", " QLORA_ARCHITECTURE_TEXT "${QLORA_CUDA_ARCHITECTURES}")
 set_source_files_properties(cuda/device.cpp PROPERTIES
   COMPILE_DEFINITIONS "QLORA_ARCHITECTURES=\"${QLORA_ARCHITECTURE_TEXT}\"")
+if(NOT QLORA_CUBLASLT_INCLUDE)
+  message(STATUS "cuBLASLt's header is not here: cuda/device.cpp and cuda/gemm.cpp are left out")
+  list(REMOVE_ITEM QLORA_CUDA_SOURCES cuda/device.cpp cuda/gemm.cpp)
+  set(QLORA_CUBLASLT_INCLUDE "")
+endif()
 add_library(qlora_cuda_objects OBJECT ${QLORA_GRAPH_SOURCES} ${QLORA_CUDA_SOURCES})
 target_include_directories(qlora_cuda_objects PUBLIC include src cuda)
 target_include_directories(qlora_cuda_objects SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS}
                            ${QLORA_CUBLASLT_INCLUDE})
 target_compile_definitions(qlora_cuda_objects PUBLIC QLORA_BUILD
                            QLORA_VERSION="${PROJECT_VERSION}")
-target_link_libraries(qlora_cuda_objects PUBLIC qlora_options CUDA::cudart_static
-                      ${QLORA_CUBLASLT_LIBRARY})
+target_link_libraries(qlora_cuda_objects PUBLIC qlora_options CUDA::cudart_static)
+if(QLORA_CUBLASLT_LIBRARY)
+  target_link_libraries(qlora_cuda_objects PUBLIC ${QLORA_CUBLASLT_LIBRARY})
+endif()
 if(MSVC)
   target_compile_options(qlora_cuda_objects PRIVATE
     $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=/utf-8,/EHsc>)
@@ -74,6 +86,9 @@ else()
 endif()
 set_target_properties(qlora_cuda_objects PROPERTIES
   CUDA_ARCHITECTURES "${QLORA_CUDA_ARCHITECTURES}")
+if(QLORA_CUDA_COMPILE_ONLY)
+  return()
+endif()
 
 add_library(qlora_cuda SHARED)
 target_link_libraries(qlora_cuda PRIVATE qlora_cuda_objects)

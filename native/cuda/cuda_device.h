@@ -1,16 +1,19 @@
-// The CUDA Device: one stream, one cuBLASLt handle with its workspace, pinned staging for copies,
-// scratch memory for the ops. Ops reach it through cuda_device(d).
+// The CUDA Device: one stream for the ops and one for copies beside them, one cuBLASLt handle with its
+// workspace, pinned staging for copies, scratch memory for the ops. Ops reach it through
+// cuda_device(d).
 #pragma once
 
-#include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "ops.h"
 #include "thread_pool.h"
+
+struct cublasLtContext;  // what a cublasLtHandle_t points to; kernels compile without cuBLAS
 
 namespace qlora {
 namespace cuda {
@@ -40,6 +43,10 @@ class CudaDevice final : public Device {
 
   void* allocate(size_t bytes) override;
   void release(void* pointer) noexcept override;
+  void* allocate_host(size_t bytes) override;
+  void release_host(void* pointer) noexcept override;
+  void copy_ahead(void* dst, const void* src, size_t bytes) override;
+  void await_copies() override;
   // The source may be reused on return.
   void copy_to_device(void* dst, const void* src_host, size_t bytes) override;
   void copy_to_host(void* dst_host, const void* src, size_t bytes) override;
@@ -48,7 +55,6 @@ class CudaDevice final : public Device {
   void synchronize() override;
   void make_current() override;
   DeviceMemory memory() const override;
-  int64_t workspace_bytes() const override;
   // The first time as it is, so that everything has its memory; then as a CUDA graph.
   void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override;
   bool records() const override { return true; }
@@ -59,28 +65,37 @@ class CudaDevice final : public Device {
   int max_shared_bytes() const { return max_shared_bytes_; }  // a block may ask for
   int compute_capability() const { return compute_capability_; }  // 90 for 9.0
 
-  cublasLtHandle_t blas() const { return blas_; }
+  cublasLtContext* blas() const { return blas_; }
   void* blas_workspace() const { return blas_workspace_; }
   static constexpr size_t kBlasWorkspaceBytes = size_t{32} << 20;
   GemmPlans& gemm_plans() { return *gemm_plans_; }
 
   // Scratch of one op, at least `bytes`, 256-byte aligned; the next op may overwrite it. It grows
-  // when an op asks for more than any before and is counted in workspace_bytes.
+  // when an op asks for more than any before, and counts in the overhead.
   void* scratch(size_t bytes);
   // At least `count` counters, 0 before and after every op: blocks of one kernel count themselves
   // with them, to know which is the last.
   unsigned* tickets(int64_t count);
+  // Scratch there is from the start: enough for every op whose need does not grow with its sizes.
+  static constexpr size_t kLeastScratchBytes = size_t{1} << 20;
 
  private:
   void destroy() noexcept;
   cudaGraphExec_t capture(const std::function<void()>& work);
   // Host memory to host memory, by several threads: one alone does not fill the bus to the GPU.
   void copy_on_host(void* dst, const void* src, size_t bytes);
+  // Whether an address lies in memory of allocate_host.
+  bool on_host(const void* pointer) const;
 
   int ordinal_;
   int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
+  int64_t context_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
-  cublasLtHandle_t blas_ = nullptr;
+  cudaStream_t copy_stream_ = nullptr;   // made with the first copy beside the ops
+  cudaEvent_t queued_ = nullptr;         // what was queued before such a copy is done
+  cudaEvent_t copied_ = nullptr;         // the copy is done
+  std::map<const char*, size_t> host_blocks_;  // of allocate_host: begin, bytes
+  cublasLtContext* blas_ = nullptr;
   void* blas_workspace_ = nullptr;
   void* scratch_ = nullptr;
   size_t scratch_bytes_ = 0;

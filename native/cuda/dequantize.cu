@@ -89,15 +89,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
 // Any shape, value by value.
 __global__ void __launch_bounds__(kThreads)
     dequantize_values_kernel(act_t* dst, int64_t ld, const uint8_t* packed, Scales scales,
-                             int64_t first, int64_t in, int64_t count,
+                             int64_t first, int64_t in, int64_t columns, int64_t count,
                              const __grid_constant__ Nf4Codes nf4,
                              const __grid_constant__ DynamicMap dynamic) {
   __shared__ float codes[16], map[256];
   load_tables(codes, map, nf4, dynamic);
   for (int64_t i = first_item(); i < count; i += item_stride()) {
-    const int64_t value = first + i;
+    const int64_t row = i / columns, column = i - row * columns;
+    const int64_t value = first + row * in + column;
     const uint32_t code = packed[value / 2] >> (value % 2 == 0 ? 4 : 0) & 15u;
-    dst[i / in * ld + i % in] =
+    dst[row * ld + column] =
         from_float<act_t>(codes[code] * block_absmax(scales, value / kNf4Block, map));
   }
 }
@@ -122,25 +123,28 @@ void dequantize_groups(act_t* dst, int64_t ld, const ops::Weight& w, const Scale
 }  // namespace cuda
 
 void ops::dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows,
-                     Device& d) {
-  if (rows <= 0 || w.in <= 0) return;
+                     int64_t column_begin, int64_t columns, Device& d) {
+  if (rows <= 0 || columns <= 0) return;
   cuda::CudaDevice& device = cuda::cuda_device(d);
   if (w.plain != nullptr) {
-    cuda::check(cudaMemcpy2DAsync(dst, size_t(ld) * sizeof(act_t), w.plain + row_begin * w.ld,
-                                  size_t(w.ld) * sizeof(act_t), size_t(w.in) * sizeof(act_t),
-                                  size_t(rows), cudaMemcpyDeviceToDevice, device.stream()),
+    // The source may lie in host memory.
+    cuda::check(cudaMemcpy2DAsync(dst, size_t(ld) * sizeof(act_t),
+                                  w.plain + row_begin * w.ld + column_begin,
+                                  size_t(w.ld) * sizeof(act_t), size_t(columns) * sizeof(act_t),
+                                  size_t(rows), cudaMemcpyDefault, device.stream()),
                 "copying a weight");
     return;
   }
   const cuda::Scales scales = {w.absmax, w.absmax_codes, w.absmax2, w.absmax_offset};
-  if (w.in % 8 == 0 && w.in < int64_t{1} << 31 && cuda::rows_aligned(dst, ld) &&
-      reinterpret_cast<uintptr_t>(w.packed) % 4 == 0) {
-    cuda::dequantize_groups(dst, ld, w, scales, row_begin * w.in, rows, w.in, device);
+  const int64_t first = row_begin * w.in + column_begin;
+  if (w.in % 8 == 0 && first % 8 == 0 && columns % 8 == 0 && columns < int64_t{1} << 31 &&
+      cuda::rows_aligned(dst, ld) && reinterpret_cast<uintptr_t>(w.packed) % 4 == 0) {
+    cuda::dequantize_groups(dst, ld, w, scales, first, rows, columns, device);
     return;
   }
-  const int64_t count = rows * w.in;
+  const int64_t count = rows * columns;
   cuda::dequantize_values_kernel<<<cuda::blocks_for(count), cuda::kThreads, 0, device.stream()>>>(
-      dst, ld, w.packed, scales, row_begin * w.in, w.in, count, cuda::nf4_codes(),
+      dst, ld, w.packed, scales, first, w.in, columns, count, cuda::nf4_codes(),
       cuda::dynamic_map());
   cuda::check_launch("dequantize");
 }

@@ -1,12 +1,16 @@
 // CUDA's Device: create, memory, copies, description.
+#include <cublasLt.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <thread>
 
 #include "cuda_device.h"
+#include "driver_memory.h"
 #include "error.h"
 #include "gemm_plans.h"
 
@@ -153,10 +157,34 @@ std::string json_escape(const std::string& text) {
   return escaped;
 }
 
+// Makes the GPU current, which creates this process's context on it, and returns what the context
+// takes of its memory: the difference the driver saw when the context was made here.
+int64_t open_context(int ordinal) {
+  // Where the driver cannot say (no NVML) or the context was here before us: what contexts of CUDA
+  // 12 and 13 take on GPUs from Ampere to Hopper.
+  constexpr int64_t kTypicalBytes = int64_t{512} << 20;
+  constexpr int64_t kLeastBytes = int64_t{64} << 20;
+  static std::mutex mutex;
+  static std::map<int, int64_t> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = known.find(ordinal);
+  if (found != known.end()) {
+    check(cudaSetDevice(ordinal), "selecting the GPU");
+    return found->second;
+  }
+  const int64_t before = driver_used_bytes(ordinal);
+  check(cudaSetDevice(ordinal), "selecting the GPU");
+  check(cudaFree(nullptr), "starting CUDA on the GPU");
+  const int64_t after = driver_used_bytes(ordinal);
+  const bool measured = before >= 0 && after - before >= kLeastBytes;
+  return known[ordinal] = measured ? after - before : kTypicalBytes;
+}
+
+// overhead_bytes: 0.
 DeviceMemory device_memory() {
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for the GPU's memory");
-  return {static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes)};
+  return {static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes), 0};
 }
 
 void* allocate_bytes(size_t bytes) {
@@ -188,7 +216,7 @@ void check(cudaError_t status, const char* what) {
 
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), gemm_plans_(new GemmPlans) {
   check_usable(ordinal);
-  make_current();
+  context_bytes_ = open_context(ordinal);
   check_has_code(ordinal);
   sm_count_ = attribute(cudaDevAttrMultiProcessorCount, ordinal);
   max_shared_bytes_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
@@ -203,6 +231,7 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), gemm_plans_(new GemmPla
                                           version_text(runtime_version()));
     }
     blas_workspace_ = allocate_bytes(kBlasWorkspaceBytes);
+    scratch(kLeastScratchBytes);
     for (StagingBuffer& buffer : staging_) {
       check(cudaHostAlloc(&buffer.data, kStagingBytes, cudaHostAllocDefault),
             "allocating pinned host memory");
@@ -230,11 +259,15 @@ void CudaDevice::destroy() noexcept {
   if (scratch_ != nullptr) cudaFree(scratch_);
   if (blas_workspace_ != nullptr) cudaFree(blas_workspace_);
   if (blas_ != nullptr) cublasLtDestroy(blas_);
+  if (queued_ != nullptr) cudaEventDestroy(queued_);
+  if (copied_ != nullptr) cudaEventDestroy(copied_);
+  if (copy_stream_ != nullptr) cudaStreamDestroy(copy_stream_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
   scratch_ = blas_workspace_ = nullptr;
   tickets_ = nullptr;
   blas_ = nullptr;
-  stream_ = nullptr;
+  queued_ = copied_ = nullptr;
+  stream_ = copy_stream_ = nullptr;
   cudaGetLastError();
 }
 
@@ -262,8 +295,61 @@ void CudaDevice::copy_on_host(void* dst, const void* src, size_t bytes) {
   });
 }
 
+// Pinned and mapped: under unified addressing the GPU uses the same pointer.
+void* CudaDevice::allocate_host(size_t bytes) {
+  void* pointer = nullptr;
+  const cudaError_t status = cudaHostAlloc(&pointer, bytes > 0 ? bytes : 1, cudaHostAllocMapped);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    throw Error(QLORA_ERROR_OUT_OF_MEMORY,
+                "the host could not give " + std::to_string(bytes) +
+                    " bytes of pinned memory to the GPU (" + cudaGetErrorName(status) +
+                    "); free host memory, or keep these tensors on the GPU");
+  }
+  host_blocks_[static_cast<const char*>(pointer)] = bytes;
+  return pointer;
+}
+
+void CudaDevice::release_host(void* pointer) noexcept {
+  host_blocks_.erase(static_cast<const char*>(pointer));
+  cudaFreeHost(pointer);
+  cudaGetLastError();
+}
+
+bool CudaDevice::on_host(const void* pointer) const {
+  if (host_blocks_.empty()) return false;
+  const char* const address = static_cast<const char*>(pointer);
+  auto block = host_blocks_.upper_bound(address);
+  if (block == host_blocks_.begin()) return false;
+  --block;
+  return address < block->first + block->second;
+}
+
+void CudaDevice::copy_ahead(void* dst, const void* src, size_t bytes) {
+  if (copy_stream_ == nullptr) {
+    check(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking), "creating a stream");
+    check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "creating an event");
+    check(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming), "creating an event");
+  }
+  check(cudaEventRecord(queued_, stream_), "copying ahead");
+  check(cudaStreamWaitEvent(copy_stream_, queued_, 0), "copying ahead");
+  if (bytes > 0) {
+    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, copy_stream_), "copying ahead");
+  }
+  check(cudaEventRecord(copied_, copy_stream_), "copying ahead");
+}
+
+void CudaDevice::await_copies() {
+  if (copied_ != nullptr) check(cudaStreamWaitEvent(stream_, copied_, 0), "copying ahead");
+}
+
 // Through two pinned buffers in turn: one is filled while the other is copied.
 void CudaDevice::copy_to_device(void* dst, const void* src_host, size_t bytes) {
+  if (on_host(dst)) {
+    synchronize();
+    if (bytes > 0) std::memcpy(dst, src_host, bytes);
+    return;
+  }
   char* to = static_cast<char*>(dst);
   const char* from = static_cast<const char*>(src_host);
   while (bytes > 0) {
@@ -283,6 +369,11 @@ void CudaDevice::copy_to_device(void* dst, const void* src_host, size_t bytes) {
 
 void CudaDevice::copy_to_host(void* dst_host, const void* src, size_t bytes) {
   if (bytes == 0) return synchronize();
+  if (on_host(src)) {
+    synchronize();
+    std::memcpy(dst_host, src, bytes);
+    return;
+  }
   StagingBuffer& buffer = staging_[next_staging_];
   const bool small = bytes <= kStagingBytes;
   if (small) check(cudaEventSynchronize(buffer.free), "waiting for a copy to the GPU");
@@ -294,11 +385,16 @@ void CudaDevice::copy_to_host(void* dst_host, const void* src, size_t bytes) {
 
 void CudaDevice::copy(void* dst, const void* src, size_t bytes) {
   if (bytes == 0) return;
-  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_), "copying on the GPU");
+  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream_), "copying on the GPU");
 }
 
 void CudaDevice::fill_zero(void* dst, size_t bytes) {
   if (bytes == 0) return;
+  if (on_host(dst)) {
+    synchronize();
+    std::memset(dst, 0, bytes);
+    return;
+  }
   check(cudaMemsetAsync(dst, 0, bytes, stream_), "clearing GPU memory");
 }
 
@@ -309,11 +405,12 @@ void CudaDevice::make_current() {
   check(cudaSetDevice(ordinal_), "selecting the GPU");
 }
 
-DeviceMemory CudaDevice::memory() const { return device_memory(); }
-
-int64_t CudaDevice::workspace_bytes() const {
-  return static_cast<int64_t>(kBlasWorkspaceBytes + scratch_bytes_) +
-         num_tickets_ * static_cast<int64_t>(sizeof(unsigned));
+DeviceMemory CudaDevice::memory() const {
+  DeviceMemory memory = device_memory();
+  memory.overhead_bytes = context_bytes_ +
+                          static_cast<int64_t>(kBlasWorkspaceBytes + scratch_bytes_) +
+                          num_tickets_ * static_cast<int64_t>(sizeof(unsigned));
+  return memory;
 }
 
 void* CudaDevice::scratch(size_t bytes) {
@@ -395,10 +492,22 @@ std::unique_ptr<Device> Device::create(const DeviceOptions& options) {
   return std::unique_ptr<Device>(new cuda::CudaDevice(options.ordinal));
 }
 
+DeviceMemory Device::expected_memory(const DeviceOptions& options) {
+  using cuda::CudaDevice;
+  cuda::check_usable(options.ordinal);
+  const int64_t context = cuda::open_context(options.ordinal);
+  const int64_t own =
+      static_cast<int64_t>(CudaDevice::kBlasWorkspaceBytes + CudaDevice::kLeastScratchBytes);
+  DeviceMemory memory = cuda::device_memory();
+  memory.free_bytes = std::max<int64_t>(0, memory.free_bytes - own);
+  memory.overhead_bytes = context + own;
+  return memory;
+}
+
 std::string Device::describe() {
   const int ordinal = 0;
   cuda::check_usable(ordinal);
-  cuda::check(cudaSetDevice(ordinal), "selecting the GPU");
+  cuda::open_context(ordinal);
   cuda::check_has_code(ordinal);
   const DeviceMemory memory = cuda::device_memory();
   const int capability = cuda::capability_of(ordinal);

@@ -22,10 +22,10 @@ namespace cuda {
 struct DropoutMask {
   uint32_t key0[kPhiloxRounds], key1[kPhiloxRounds];  // round keys
   uint32_t step;
-  uint32_t limit;  // a uniform in the upper half of a word, the lower half being 0, up to it drops
-  bool active;     // false: everything is kept
-  float scale;     // 1 / (1 − p)
-  const int32_t* keys;       // (T)
+  uint32_t addend;      // in both halves: a uniform is kept where adding it carries beyond 16 bits
+  bool active;          // false: everything is kept
+  float scale;          // 1 / (1 − p)
+  const int32_t* keys;  // (T)
   const int32_t* positions;  // (T)
 };
 
@@ -45,7 +45,7 @@ inline DropoutMask mask_of(const ops::DropoutSite* site) {
   }
   mask.step = site->step;
   mask.active = threshold > 0;
-  mask.limit = mask.active ? static_cast<uint32_t>(threshold * 65536 - 1) : 0;
+  mask.addend = static_cast<uint32_t>(65536 - threshold) * 0x10001u;
   mask.scale = static_cast<float>(1.0 / (1.0 - p));
   mask.keys = site->keys;
   mask.positions = site->positions;
@@ -65,42 +65,47 @@ __device__ inline MaskRow mask_row(const DropoutMask& mask, int32_t key, int32_t
   const uint32_t c0 = __umulhi(kPhiloxM1, k) ^ static_cast<uint32_t>(position) ^ mask.key0[0];
   return {kPhiloxM1 * k ^ mask.key0[1], __umulhi(kPhiloxM0, c0) ^ mask.key1[1], kPhiloxM0 * c0};
 }
-__device__ inline MaskColumns mask_columns(const DropoutMask& mask, int64_t column) {
-  const uint32_t group = static_cast<uint32_t>(column / 8);
+__device__ inline MaskColumns mask_columns(const DropoutMask& mask, int column) {
+  const uint32_t group = static_cast<uint32_t>(column) / 8;
   const uint32_t c2 = __umulhi(kPhiloxM0, group) ^ mask.step ^ mask.key1[0];
   return {kPhiloxM0 * group, __umulhi(kPhiloxM1, c2), kPhiloxM1 * c2};
 }
-// Word i decides columns 2i (lower half) and 2i + 1 (upper half) of the group.
-__device__ inline PhiloxWords mask_words(const DropoutMask& mask, const MaskRow& row,
-                                         const MaskColumns& columns) {
-  // Nothing drops where all bits are set and the limit is 0.
-  if (!mask.active) return {{~0u, ~0u, ~0u, ~0u}};
-  uint32_t c0 = columns.high ^ row.low, c1 = columns.carry;
-  uint32_t c2 = row.high ^ columns.low, c3 = row.carry;
+// Eight columns' decisions: the sign of each half of pair i is set where column 2i (lower half) or
+// 2i + 1 (upper half) is kept; the other bits mean nothing.
+struct Kept {
+  uint32_t pair[4];
+};
+__device__ inline Kept kept_all() { return {{~0u, ~0u, ~0u, ~0u}}; }
+// Of an active mask.
+__device__ inline Kept kept_of(const DropoutMask& mask, const MaskRow& row,
+                               const MaskColumns& columns) {
+  uint32_t c[4] = {columns.high ^ row.low, columns.carry, row.high ^ columns.low, row.carry};
 #pragma unroll
   for (int round = 2; round < kPhiloxRounds; ++round) {
-    const uint32_t high0 = __umulhi(kPhiloxM0, c0), high1 = __umulhi(kPhiloxM1, c2);
-    const uint32_t low0 = kPhiloxM0 * c0, low1 = kPhiloxM1 * c2;
-    c0 = high1 ^ c1 ^ mask.key0[round];
-    c2 = high0 ^ c3 ^ mask.key1[round];
-    c1 = low1;
-    c3 = low0;
+    philox_round(c, mask.key0[round], mask.key1[round]);
   }
-  return {{c0, c1, c2, c3}};
+  Kept kept;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    // Both halves at once: the carry out of 16 bits is the majority of the two top bits and the
+    // carry into them.
+    const uint32_t sum = (c[i] & 0x7fff7fffu) + (mask.addend & 0x7fff7fffu);
+    kept.pair[i] = (c[i] & mask.addend) | (sum & (c[i] | mask.addend));
+  }
+  return kept;
 }
-
-__device__ inline bool drops_lower(uint32_t word, uint32_t limit) { return word << 16 <= limit; }
-__device__ inline bool drops_upper(uint32_t word, uint32_t limit) { return word <= limit; }
+__device__ inline bool keeps_lower(uint32_t pair) { return static_cast<int32_t>(pair << 16) < 0; }
+__device__ inline bool keeps_upper(uint32_t pair) { return static_cast<int32_t>(pair) < 0; }
 
 // Two bf16 with the dropped ones zero.
-__device__ inline uint32_t masked_pair(uint32_t pair, uint32_t word, uint32_t limit) {
-  if (drops_lower(word, limit)) pair &= 0xffff0000u;
-  if (drops_upper(word, limit)) pair &= 0x0000ffffu;
-  return pair;
+__device__ inline uint32_t masked_pair(uint32_t x, uint32_t kept) {
+  uint32_t both;  // every bit of a half is its sign
+  asm("prmt.b32 %0, %1, 0, 0xBB99;\n" : "=r"(both) : "r"(kept));
+  return x & both;
 }
-__device__ inline uint4 masked8(uint4 x, const PhiloxWords& words, uint32_t limit) {
-  return make_uint4(masked_pair(x.x, words.word[0], limit), masked_pair(x.y, words.word[1], limit),
-                    masked_pair(x.z, words.word[2], limit), masked_pair(x.w, words.word[3], limit));
+__device__ inline uint4 masked8(uint4 x, const Kept& kept) {
+  return make_uint4(masked_pair(x.x, kept.pair[0]), masked_pair(x.y, kept.pair[1]),
+                    masked_pair(x.z, kept.pair[2]), masked_pair(x.w, kept.pair[3]));
 }
 
 }  // namespace cuda

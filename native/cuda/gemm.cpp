@@ -111,17 +111,26 @@ uint32_t alignment_of(const void* pointer) {
   return alignment;
 }
 
-GemmKey key_of(const Product& x) {
+GemmKey key_of(const Product& x, int64_t m) {
   int64_t alignments = alignment_of(x.a.data);
   alignments = alignments * 512 + alignment_of(x.b.data);
   alignments = alignments * 512 + alignment_of(x.c);
-  return {x.m,      x.n,         x.k,         x.a.ld,     x.b.ld,     x.ldc,
+  return {m,         x.n,       x.k,             x.a.ld,     x.b.ld,       x.ldc,
           x.a.trans, x.b.trans, int64_t{x.type}, alignments, x.beta != 0.0f};
 }
 
+// A product's matrices as cuBLASLt sees them, with m rows in a and c.
+struct Layouts {
+  Layouts(const Product& x, int64_t m)
+      : first(CUDA_R_16BF, x.b.trans ? x.k : x.n, x.b.trans ? x.n : x.k, x.b.ld),
+        second(CUDA_R_16BF, x.a.trans ? m : x.k, x.a.trans ? x.k : m, x.a.ld),
+        result(x.type, x.n, m, x.ldc) {}
+  const Layout first, second, result;
+};
+
 // cuBLASLt's first choice that fits our workspace.
-GemmPlan search(const Product& x, const Description& description, const Layout& first,
-                const Layout& second, const Layout& result, CudaDevice& device) {
+GemmPlan search(const Product& x, const Description& description, const Layouts& layouts,
+                CudaDevice& device) {
   Preference preference;
   preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, CudaDevice::kBlasWorkspaceBytes);
   preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -133,8 +142,8 @@ GemmPlan search(const Product& x, const Description& description, const Layout& 
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      device.blas(), description.get(), first.get(), second.get(), result.get(), result.get(),
-      preference.get(), 1, &found, &count);
+      device.blas(), description.get(), layouts.first.get(), layouts.second.get(),
+      layouts.result.get(), layouts.result.get(), preference.get(), 1, &found, &count);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0) {
     throw Error(QLORA_ERROR_DEVICE,
                 "cuBLASLt has no way to multiply [" + std::to_string(x.m) + ", " +
@@ -144,26 +153,51 @@ GemmPlan search(const Product& x, const Description& description, const Layout& 
   return {found.algo, found.workspaceSize};
 }
 
+// The number of rows a search is made for. Micro-batches differ in length from step to step, and a
+// search for each product of each length would leave the GPU waiting: many rows share the choice for
+// the next multiple of 128.
+int64_t searched_rows(int64_t m) { return m <= 1024 ? m : (m + 127) / 128 * 128; }
+
+// A choice depends on the product alone, never on which products came before it.
+GemmPlan plan_of(const Product& x, const Description& description, const Layouts& layouts,
+                 CudaDevice& device) {
+  const int64_t rows = searched_rows(x.m);
+  if (rows == x.m || x.a.trans) return search(x, description, layouts, device);
+  std::map<GemmKey, GemmPlan>& searches = device.gemm_plans().searches;
+  const GemmKey key = key_of(x, rows);
+  auto found = searches.find(key);
+  if (found == searches.end()) {
+    if (searches.size() >= kMostPlans) searches.clear();
+    found = searches.emplace(key, search(x, description, Layouts(x, rows), device)).first;
+  }
+  cublasLtMatmulHeuristicResult_t checked{};
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(
+      device.blas(), description.get(), layouts.first.get(), layouts.second.get(),
+      layouts.result.get(), layouts.result.get(), &found->second.algorithm, &checked);
+  if (status != CUBLAS_STATUS_SUCCESS || checked.workspaceSize > CudaDevice::kBlasWorkspaceBytes) {
+    return search(x, description, layouts, device);
+  }
+  return {found->second.algorithm, checked.workspaceSize};
+}
+
 void product(const Product& x, CudaDevice& device) {
   if (x.m <= 0 || x.n <= 0) return;
   if (x.k <= 0) throw Error(QLORA_ERROR_INTERNAL, "gemm: k must be positive");
   const Description description(x.b.trans, x.a.trans);
-  const Layout first(CUDA_R_16BF, x.b.trans ? x.k : x.n, x.b.trans ? x.n : x.k, x.b.ld);
-  const Layout second(CUDA_R_16BF, x.a.trans ? x.m : x.k, x.a.trans ? x.k : x.m, x.a.ld);
-  const Layout result(x.type, x.n, x.m, x.ldc);
+  const Layouts layouts(x, x.m);
 
   std::map<GemmKey, GemmPlan>& plans = device.gemm_plans().plans;
-  const GemmKey key = key_of(x);
+  const GemmKey key = key_of(x, x.m);
   auto plan = plans.find(key);
   if (plan == plans.end()) {
     if (plans.size() >= kMostPlans) plans.clear();
-    plan = plans.emplace(key, search(x, description, first, second, result, device)).first;
+    plan = plans.emplace(key, plan_of(x, description, layouts, device)).first;
   }
-  const cublasStatus_t status =
-      cublasLtMatmul(device.blas(), description.get(), &x.alpha, x.b.data, first.get(), x.a.data,
-                     second.get(), &x.beta, x.c, result.get(), x.c, result.get(),
-                     &plan->second.algorithm, device.blas_workspace(),
-                     plan->second.workspace_bytes, device.stream());
+  const cublasStatus_t status = cublasLtMatmul(
+      device.blas(), description.get(), &x.alpha, x.b.data, layouts.first.get(), x.a.data,
+      layouts.second.get(), &x.beta, x.c, layouts.result.get(), x.c, layouts.result.get(),
+      &plan->second.algorithm, device.blas_workspace(), plan->second.workspace_bytes,
+      device.stream());
   if (status != CUBLAS_STATUS_SUCCESS) device.synchronize();  // an earlier kernel's error says more
   check_blas(status, "the product");
 }

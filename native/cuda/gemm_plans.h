@@ -19,7 +19,8 @@ struct GemmPlan {
 };
 
 struct GemmPlans {
-  std::map<GemmKey, GemmPlan> plans;
+  std::map<GemmKey, GemmPlan> plans;     // by the product as it is
+  std::map<GemmKey, GemmPlan> searches;  // by the product with its rows rounded up
 };
 
 }  // namespace cuda

@@ -19,14 +19,15 @@ namespace cuda {
 
 constexpr int64_t kMostRanks = 64;  // of one pass; more ranks take more passes
 
-// Columns [c, c + 8) of a row of n to shared memory, zeros behind the row's end. kept: false for
-// rows that are not there. aligned: rows begin on 16 bytes.
-__device__ inline void stage8(uint4* shared, const act_t* row, int64_t c, int64_t n, bool kept,
-                              bool aligned) {
-  if (aligned && c + 8 <= n) {
-    copy16_async(shared, row + c, kept);
+// Eight columns at `from` to shared memory: all of them, the first `inside` of them where rows do
+// not begin on 16 bytes (or less than eight are left), or zeros where inside ≤ 0. Nothing is read
+// behind.
+template <bool kAligned>
+__device__ inline void stage8(uint4* shared, const act_t* from, int inside) {
+  if (kAligned) {
+    copy16_async(shared, from, inside > 0);
   } else {
-    *shared = kept && c < n ? pack8(load_first8(row + c, n - c)) : make_uint4(0, 0, 0, 0);
+    *shared = inside > 0 ? pack8(load_first8(from, inside)) : make_uint4(0, 0, 0, 0);
   }
 }
 

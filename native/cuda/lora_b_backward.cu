@@ -23,27 +23,25 @@ void ops::lora_b_backward(const LoraPart* parts_host, int num_parts, const act_t
     gradient.ld_left = ldu;
     gradient.right = dy;
     gradient.ld_right = lddy;
-    gradient.T = T;
+    gradient.T = static_cast<int>(T);
     gradient.mask = mask_of(nullptr);
     gradient.scale = scale;
-    gradient.aligned_left = rows_aligned(u, ldu);
-    gradient.aligned_right = rows_aligned(dy, lddy);
     for (int p = 0; p < num_parts; ++p) {
       const LoraPart& part = parts_host[p];
       if (part.rank <= first || part.out <= 0) continue;
-      gradient.parts[gradient.num_parts++] = {part.out_begin,
-                                              part.out,
-                                              part.rank_begin + first,
-                                              std::min(kMostRanks, part.rank - first),
-                                              0,
-                                              part.db + first,
-                                              1,
-                                              part.rank};
-      gradient.aligned_left = gradient.aligned_left && (part.rank_begin + first) % 8 == 0;
-      gradient.aligned_right =
-          gradient.aligned_right && part.out_begin % 8 == 0 && part.out % 8 == 0;
+      GradientPart& to = gradient.parts[gradient.num_parts++];
+      to.column = static_cast<int>(part.out_begin);
+      to.columns = static_cast<int>(part.out);
+      to.rank = static_cast<int>(part.rank_begin + first);
+      to.ranks = static_cast<int>(std::min(kMostRanks, part.rank - first));
+      to.out = part.db + first;
+      to.rank_stride = 1;
+      to.column_stride = part.rank;
     }
-    if (gradient.num_parts > 0) add_gradient<false>(gradient, device, "lora_b_backward");
+    const bool aligned = rows_aligned(u, ldu) && rows_aligned(dy, lddy);
+    if (gradient.num_parts > 0) {
+      add_gradient<false>(gradient, aligned, device, "lora_b_backward");
+    }
   }
 }
 

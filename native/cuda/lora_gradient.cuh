@@ -25,10 +25,10 @@ constexpr int kMostParts = 3;  // linears of a group
 
 // Columns of the right rows with their own ranks and their own result.
 struct GradientPart {
-  int64_t column, columns;  // of the right rows
-  int64_t rank, ranks;      // of the left rows; ranks ≤ kMostRanks
-  int64_t strip;            // the first of its strips
-  float* out;               // += scale · sum of (rank, column)
+  int column, columns;  // of the right rows
+  int rank, ranks;      // of the left rows; ranks ≤ kMostRanks
+  int strip;            // the first of its strips
+  float* out;           // += scale · sum of (rank, column)
   int64_t rank_stride, column_stride;
 };
 
@@ -43,13 +43,12 @@ struct Gradient {
   int64_t lddx;
   const act_t* a;  // [ranks, columns]
   float* partial;  // [stretches, ranks of a tile, strips · kStrip]
-  int64_t T, part_tokens, strips;
+  int T, part_tokens, strips;
   float scale;
-  bool aligned_left, aligned_right;  // rows begin on 16 bytes (dx counts as right)
   DropoutMask mask;
 };
 
-__device__ inline const GradientPart& part_of(const Gradient& x, int64_t strip) {
+__device__ inline const GradientPart& part_of(const Gradient& x, int strip) {
   int p = 0;
   while (p + 1 < x.num_parts && strip >= x.parts[p + 1].strip) ++p;
   return x.parts[p];
@@ -72,52 +71,66 @@ __device__ inline uint32_t turned(uint32_t pair) {
   return result;
 }
 
-// Tokens [first, first + kTokens) that are below end.
+// What a thread copies in every step: its own columns of every eighth token, and a chunk of the
+// left rows that the block shares.
 template <int kTiles, bool kInput>
-__device__ inline void load_stage(GradientStage<kTiles, kInput>& stage, const Gradient& x,
-                                  const GradientPart& part, int64_t first, int64_t end,
-                                  int64_t column) {
+struct GradientSource {
   using Stage = GradientStage<kTiles, kInput>;
-  constexpr int kTokens = Stage::kTokens;
-  const int row = threadIdx.x % kWarp / 4;
+  static constexpr int kTokens = Stage::kTokens;
+  static constexpr int kChunks = 2 * kTiles;
+  static_assert(kTokens * kChunks <= kGradientBlock, "one chunk a thread");
+  const act_t *right, *dx, *left;
+  int tokens, left_tokens;  // from this thread's first on
+  int columns, ranks;       // from this thread's first on; 0: none
+
+  __device__ GradientSource(const Gradient& x, const GradientPart& part, int begin, int end,
+                            int column) {
+    const int row = threadIdx.x % kWarp / 4;
+    const int token = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+    right = x.right + int64_t{begin + row} * x.ld_right + part.column + column;
+    if (kInput) dx = x.dx + int64_t{begin + row} * x.lddx + column;
+    left = x.left + int64_t{begin + token} * x.ld_left + part.rank + 8 * chunk;
+    tokens = end - begin - row;
+    left_tokens = end - begin - token;
+    columns = part.columns - column;
+    ranks = part.ranks - 8 * chunk;
+  }
+  template <bool kAligned>
+  __device__ void load(Stage& stage, const Gradient& x, int first, int end) {
 #pragma unroll
-  for (int i = 0; i < kTokens / 8; ++i) {
-    const int64_t t = first + row + 8 * i;
-    const bool kept = t < end;
-    const int64_t from = kept ? t : first;
-    stage8(&stage.right[i][threadIdx.x], x.right + from * x.ld_right + part.column, column,
-           part.columns, kept, x.aligned_right);
-    if (kInput) {
-      stage8(&stage.dx[i][threadIdx.x], x.dx + from * x.lddx, column, part.columns, kept,
-             x.aligned_right);
+    for (int i = 0; i < kTokens / 8; ++i) {
+      const int inside = 8 * i < tokens ? columns : 0;
+      stage8<kAligned>(&stage.right[i][threadIdx.x], right + i * (8 * x.ld_right), inside);
+      if (kInput) stage8<kAligned>(&stage.dx[i][threadIdx.x], dx + i * (8 * x.lddx), inside);
     }
+    if (threadIdx.x < kTokens * kChunks) {
+      const int token = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+      stage8<kAligned>(reinterpret_cast<uint4*>(stage.left + token * Stage::kLeftLd + 8 * chunk),
+                       left, left_tokens > 0 ? ranks : 0);
+    }
+    if (x.mask.active && threadIdx.x < kTokens) {
+      const int t = first + threadIdx.x;
+      copy4_async(&stage.keys[threadIdx.x], x.mask.keys + t, t < end);
+      copy4_async(&stage.positions[threadIdx.x], x.mask.positions + t, t < end);
+    }
+    right += kTokens * x.ld_right;
+    if (kInput) dx += kTokens * x.lddx;
+    left += kTokens * x.ld_left;
+    tokens -= kTokens;
+    left_tokens -= kTokens;
   }
-  constexpr int kChunks = 2 * kTiles;
-  for (int i = threadIdx.x; i < kTokens * kChunks; i += kGradientBlock) {
-    const int token = i / kChunks, chunk = i % kChunks;
-    const bool kept = first + token < end;
-    stage8(reinterpret_cast<uint4*>(stage.left + token * Stage::kLeftLd + 8 * chunk),
-           x.left + (kept ? first + token : first) * x.ld_left + part.rank, 8 * chunk, part.ranks,
-           kept, x.aligned_left);
-  }
-  if (x.mask.active && threadIdx.x < kTokens) {
-    const bool kept = first + threadIdx.x < end;
-    const int64_t t = kept ? first + threadIdx.x : first;
-    copy4_async(&stage.keys[threadIdx.x], x.mask.keys + t, kept);
-    copy4_async(&stage.positions[threadIdx.x], x.mask.positions + t, kept);
-  }
-}
+};
 
 // A's fragments for dU · A: pair j of a lane's columns is tile j's (see lora.cuh).
 template <int kTiles>
 __device__ inline void load_a(uint32_t (*a)[4][2], const Gradient& x, const GradientPart& part,
-                              int64_t warp_column) {
+                              int warp_column) {
   const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
 #pragma unroll
   for (int r = 0; r < kTiles; ++r) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int64_t column = warp_column + g / 2 * 8 + 2 * j + g % 2;
+      const int column = warp_column + g / 2 * 8 + 2 * j + g % 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int rank = 16 * r + 8 * half + 2 * t;
@@ -125,7 +138,7 @@ __device__ inline void load_a(uint32_t (*a)[4][2], const Gradient& x, const Grad
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const bool inside = column < part.columns && rank + i < part.ranks;
-          pair[i] = inside ? to_float(x.a[(rank + i) * part.columns + column]) : 0.0f;
+          pair[i] = inside ? to_float(x.a[int64_t{rank + i} * part.columns + column]) : 0.0f;
         }
         a[r][j][half] = pack_bf16(pair[0], pair[1]);
       }
@@ -137,7 +150,7 @@ __device__ inline void load_a(uint32_t (*a)[4][2], const Gradient& x, const Grad
 constexpr int gradient_blocks(int tiles, bool input) { return input && tiles > 3 ? 1 : 2; }
 
 // kTiles: tiles of 16 ranks.
-template <int kTiles, bool kInput>
+template <int kTiles, bool kInput, bool kAligned>
 __global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput))
     gradient_kernel(const __grid_constant__ Gradient x) {
   extern __shared__ __align__(128) uint8_t raw[];
@@ -146,20 +159,24 @@ __global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput
   Stage* const stages = reinterpret_cast<Stage*>(raw);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const GradientPart& part = part_of(x, blockIdx.x);
-  const int64_t warp_column = (blockIdx.x - part.strip) * kStrip + warp * 32;
-  const int64_t column = warp_column + lane % 4 * 8;  // first of this lane's
-  const int64_t begin = blockIdx.y * x.part_tokens;
-  const int64_t end = begin + x.part_tokens < x.T ? begin + x.part_tokens : x.T;
-  const int steps = static_cast<int>((end - begin + kTokens - 1) / kTokens);
+  const int warp_column = (static_cast<int>(blockIdx.x) - part.strip) * kStrip + warp * 32;
+  const int column = warp_column + lane % 4 * 8;  // first of this lane's
+  const int begin = blockIdx.y * x.part_tokens;
+  const int end = begin + x.part_tokens < x.T ? begin + x.part_tokens : x.T;
+  const int steps = (end - begin + kTokens - 1) / kTokens;
 
+  GradientSource<kTiles, kInput> source(x, part, begin, end, column);
 #pragma unroll
   for (int s = 0; s < kGradientStages - 1; ++s) {
-    if (s < steps) load_stage(stages[s], x, part, begin + s * kTokens, end, column);
+    if (s < steps) source.template load<kAligned>(stages[s], x, begin + s * kTokens, end);
     copies_commit();
   }
   uint32_t a[kInput ? kTiles : 1][4][2];
   if (kInput) load_a<kTiles>(a, x, part, warp_column);
   const MaskColumns columns = mask_columns(x.mask, column);
+  act_t* to = nullptr;  // where this lane's dX goes
+  if (kInput) to = x.dx + int64_t{begin + lane / 4} * x.lddx + column;
+  int tokens = column < part.columns ? end - begin - lane / 4 : 0;  // from there on
 
   float sums[kTiles][4][4] = {};
   for (int step = 0; step < steps; ++step) {
@@ -167,24 +184,24 @@ __global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput
     __syncthreads();
     const int ahead = step + kGradientStages - 1;
     if (ahead < steps) {
-      load_stage(stages[ahead % kGradientStages], x, part, begin + int64_t{ahead} * kTokens, end,
-                 column);
+      source.template load<kAligned>(stages[ahead % kGradientStages], x, begin + ahead * kTokens,
+                                     end);
     }
     copies_commit();
     const Stage& stage = stages[step % kGradientStages];
-    const int64_t first = begin + int64_t{step} * kTokens + lane / 4;  // this lane's first token
 #pragma unroll
     for (int h = 0; h < kTokens / 16; ++h) {
       const act_t* const left = stage.left + 16 * h * Stage::kLeftLd;
-      uint4 right[2];
-      PhiloxWords words[2];
+      uint4 right[2] = {stage.right[2 * h][threadIdx.x], stage.right[2 * h + 1][threadIdx.x]};
+      Kept kept[2] = {kept_all(), kept_all()};
+      if (x.mask.active) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int token = 16 * h + 8 * i + lane / 4;
-        MaskRow row = {};
-        if (x.mask.active) row = mask_row(x.mask, stage.keys[token], stage.positions[token]);
-        words[i] = mask_words(x.mask, row, columns);
-        right[i] = masked8(stage.right[2 * h + i][threadIdx.x], words[i], x.mask.limit);
+        for (int i = 0; i < 2; ++i) {
+          const int token = 16 * h + 8 * i + lane / 4;
+          const MaskRow row = mask_row(x.mask, stage.keys[token], stage.positions[token]);
+          kept[i] = kept_of(x.mask, row, columns);
+          right[i] = masked8(right[i], kept[i]);
+        }
       }
       uint32_t b[4][2];
 #pragma unroll
@@ -214,30 +231,31 @@ __global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput
         Float8 dx = unpack8(stage.dx[2 * h + i][threadIdx.x]);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          const uint32_t word = words[i].word[j];
-          if (!drops_lower(word, x.mask.limit)) dx.v[2 * j] += x.mask.scale * p[j][2 * i];
-          if (!drops_upper(word, x.mask.limit)) dx.v[2 * j + 1] += x.mask.scale * p[j][2 * i + 1];
+          const uint32_t pair = kept[i].pair[j];
+          if (keeps_lower(pair)) dx.v[2 * j] += x.scale * p[j][2 * i];
+          if (keeps_upper(pair)) dx.v[2 * j + 1] += x.scale * p[j][2 * i + 1];
         }
-        const int64_t t = first + 16 * h + 8 * i;
-        if (t >= end || column >= part.columns) continue;
-        act_t* const to = x.dx + t * x.lddx + column;
-        if (x.aligned_right && column + 8 <= part.columns) {
-          store8(to, dx);
+        if (8 * i >= tokens) continue;
+        act_t* const row = to + i * (8 * x.lddx);
+        if (kAligned) {
+          store8(row, dx);
         } else {
-          store_first8(to, dx, part.columns - column);
+          store_first8(row, dx, part.columns - column);
         }
       }
+      to += 16 * x.lddx;
+      tokens -= 16;
     }
   }
 
-  const int64_t width = x.strips * kStrip;
-  float* const to = x.partial + (blockIdx.y * 16 * kTiles + lane / 4) * width +
-                    int64_t{blockIdx.x} * kStrip + warp * 32 + lane % 4 * 8;
+  const int64_t width = int64_t{x.strips} * kStrip;
+  float* const partial = x.partial + (int64_t{blockIdx.y} * 16 * kTiles + lane / 4) * width +
+                         int64_t{blockIdx.x} * kStrip + warp * 32 + lane % 4 * 8;
 #pragma unroll
   for (int r = 0; r < kTiles; ++r) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float4* const row = reinterpret_cast<float4*>(to + (16 * r + 8 * half) * width);
+      float4* const row = reinterpret_cast<float4*>(partial + (16 * r + 8 * half) * width);
       const int i = 2 * half;
       row[0] = make_float4(sums[r][0][i], sums[r][0][i + 1], sums[r][1][i], sums[r][1][i + 1]);
       row[1] = make_float4(sums[r][2][i], sums[r][2][i + 1], sums[r][3][i], sums[r][3][i + 1]);
@@ -250,8 +268,8 @@ template <int kTiles>
 __global__ void __launch_bounds__(kStrip)
     add_stretches_kernel(const __grid_constant__ Gradient x, int stretches) {
   const GradientPart& part = part_of(x, blockIdx.x);
-  const int64_t column = (blockIdx.x - part.strip) * kStrip + threadIdx.x;
-  const int64_t width = x.strips * kStrip, stretch = 16 * kTiles * width;
+  const int column = (static_cast<int>(blockIdx.x) - part.strip) * kStrip + threadIdx.x;
+  const int64_t width = int64_t{x.strips} * kStrip, stretch = 16 * kTiles * width;
   const int first = blockIdx.y * 4;  // rank
   if (column >= part.columns || first >= part.ranks) return;
   const float* from = x.partial + first * width + int64_t{blockIdx.x} * kStrip + threadIdx.x;
@@ -277,22 +295,22 @@ __global__ void __launch_bounds__(kStrip)
   }
 }
 
-template <int kTiles, bool kInput>
+template <int kTiles, bool kInput, bool kAligned>
 void launch_gradient(Gradient x, CudaDevice& device, const char* op) {
   using Stage = GradientStage<kTiles, kInput>;
   constexpr size_t kShared = kGradientStages * sizeof(Stage);
   constexpr int64_t kOverhead = 8;  // steps a block's beginning and end take
-  check(cudaFuncSetAttribute(gradient_kernel<kTiles, kInput>,
+  check(cudaFuncSetAttribute(gradient_kernel<kTiles, kInput, kAligned>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, int{kShared}),
         op);
   const int64_t steps = ceil_div(x.T, Stage::kTokens);
   const int64_t slots = resident_blocks(gradient_blocks(kTiles, kInput), kShared, device);
   int64_t stretches = choose_parts(x.strips, steps, slots, kOverhead);
-  x.part_tokens = ceil_div(steps, stretches) * Stage::kTokens;
+  x.part_tokens = static_cast<int>(ceil_div(steps, stretches)) * Stage::kTokens;
   stretches = ceil_div(x.T, x.part_tokens);
   x.partial = partial_sums(stretches * 16 * kTiles * x.strips * kStrip, device);
   const dim3 grid(static_cast<unsigned>(x.strips), static_cast<unsigned>(stretches));
-  gradient_kernel<kTiles, kInput><<<grid, kGradientBlock, kShared, device.stream()>>>(x);
+  gradient_kernel<kTiles, kInput, kAligned><<<grid, kGradientBlock, kShared, device.stream()>>>(x);
   check_launch(op);
   add_stretches_kernel<kTiles>
       <<<dim3(static_cast<unsigned>(x.strips), 4 * kTiles), kStrip, 0, device.stream()>>>(
@@ -300,25 +318,30 @@ void launch_gradient(Gradient x, CudaDevice& device, const char* op) {
   check_launch(op);
 }
 
-// Fills in strips; ranks of the parts ≤ kMostRanks.
+// Fills in strips; ranks of the parts ≤ kMostRanks. aligned: rows begin on 16 bytes, parts' columns
+// and ranks are multiples of 8.
 template <bool kInput>
-void add_gradient(Gradient x, CudaDevice& device, const char* op) {
-  int64_t ranks = 0;
+void add_gradient(Gradient x, bool aligned, CudaDevice& device, const char* op) {
+  int ranks = 0;
   x.strips = 0;
   for (int p = 0; p < x.num_parts; ++p) {
-    x.parts[p].strip = x.strips;
-    x.strips += ceil_div(x.parts[p].columns, kStrip);
-    ranks = std::max(ranks, x.parts[p].ranks);
+    GradientPart& part = x.parts[p];
+    part.strip = x.strips;
+    x.strips += static_cast<int>(ceil_div(part.columns, kStrip));
+    ranks = std::max(ranks, part.ranks);
+    aligned = aligned && part.column % 8 == 0 && part.columns % 8 == 0 && part.rank % 8 == 0 &&
+              part.ranks % 8 == 0;
   }
+  if (!aligned) return launch_gradient<4, kInput, false>(x, device, op);
   switch (ceil_div(ranks, 16)) {
     case 1:
-      return launch_gradient<1, kInput>(x, device, op);
+      return launch_gradient<1, kInput, true>(x, device, op);
     case 2:
-      return launch_gradient<2, kInput>(x, device, op);
+      return launch_gradient<2, kInput, true>(x, device, op);
     case 3:
-      return launch_gradient<3, kInput>(x, device, op);
+      return launch_gradient<3, kInput, true>(x, device, op);
     default:
-      return launch_gradient<4, kInput>(x, device, op);
+      return launch_gradient<4, kInput, true>(x, device, op);
   }
 }
 

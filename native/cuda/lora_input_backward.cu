@@ -18,21 +18,19 @@ __global__ void add_masked_kernel(act_t* dx, int64_t lddx, const act_t* p, int64
                                   int64_t T, int64_t C, const __grid_constant__ DropoutMask mask) {
   const int64_t c = group_column();
   if (c >= C) return;
-  const MaskColumns columns = mask_columns(mask, c);
+  const MaskColumns columns = mask_columns(mask, static_cast<int>(c));
   for (int64_t t = first_row(); t < T; t += row_stride()) {
     Float8 sum = load_row8<kAligned>(dx + t * lddx, c, C);
     const Float8 x = load_row8<kAligned>(p + t * C, c, C);
-    MaskRow row = {};
+    Kept kept = kept_all();
     if (mask.active) {
-      row = mask_row(mask, mask.keys[first_token + t], mask.positions[first_token + t]);
+      const int64_t token = first_token + t;
+      kept = kept_of(mask, mask_row(mask, mask.keys[token], mask.positions[token]), columns);
     }
-    const PhiloxWords words = mask_words(mask, row, columns);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t word = words.word[i / 2];
-      const bool dropped =
-          i % 2 == 0 ? drops_lower(word, mask.limit) : drops_upper(word, mask.limit);
-      if (!dropped) sum.v[i] += mask.scale * x.v[i];
+    for (int i = 0; i < 4; ++i) {
+      if (keeps_lower(kept.pair[i])) sum.v[2 * i] += mask.scale * x.v[2 * i];
+      if (keeps_upper(kept.pair[i])) sum.v[2 * i + 1] += mask.scale * x.v[2 * i + 1];
     }
     store_row8<kAligned>(dx + t * lddx, c, C, sum);
   }
@@ -72,24 +70,28 @@ void ops::lora_input_backward(float* da, act_t* dx, int64_t lddx, const act_t* d
   gradient.ld_left = lddu;
   gradient.right = x;
   gradient.ld_right = ldx;
-  gradient.T = T;
+  gradient.T = static_cast<int>(T);
   gradient.mask = mask_of(dropout);
   gradient.scale = gradient.mask.scale;
-  gradient.aligned_left = rows_aligned(du, lddu);
-  gradient.aligned_right = in % 8 == 0 && rows_aligned(x, ldx);
+  bool aligned = rows_aligned(du, lddu) && rows_aligned(x, ldx);
   if (one_pass && dx != nullptr) {
     gradient.dx = dx;
     gradient.lddx = lddx;
     gradient.a = a;
-    gradient.aligned_right = gradient.aligned_right && rows_aligned(dx, lddx);
+    aligned = aligned && rows_aligned(dx, lddx);
   }
   for (int64_t first = 0; first < R; first += kMostRanks) {
-    const int64_t ranks = std::min(kMostRanks, R - first);
-    gradient.parts[0] = {0, in, first, ranks, 0, da + first * in, in, 1};
+    GradientPart& part = gradient.parts[0];
+    part.columns = static_cast<int>(in);
+    part.rank = static_cast<int>(first);
+    part.ranks = static_cast<int>(std::min(kMostRanks, R - first));
+    part.out = da + first * in;
+    part.rank_stride = in;
+    part.column_stride = 1;
     if (gradient.dx != nullptr) {
-      add_gradient<true>(gradient, device, "lora_input_backward");
+      add_gradient<true>(gradient, aligned, device, "lora_input_backward");
     } else {
-      add_gradient<false>(gradient, device, "lora_input_backward");
+      add_gradient<false>(gradient, aligned, device, "lora_input_backward");
     }
   }
   if (dx != nullptr && !one_pass) {

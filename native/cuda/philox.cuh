@@ -14,20 +14,25 @@ struct PhiloxWords {
   uint32_t word[4];
 };
 
+// The products in 64 bits: one instruction gives both halves.
+__device__ inline void philox_round(uint32_t c[4], uint32_t k0, uint32_t k1) {
+  const uint64_t p0 = uint64_t{kPhiloxM0} * c[0], p1 = uint64_t{kPhiloxM1} * c[2];
+  c[0] = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0;
+  c[1] = static_cast<uint32_t>(p1);
+  c[2] = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1;
+  c[3] = static_cast<uint32_t>(p0);
+}
+
 __device__ inline PhiloxWords philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
                                      uint32_t k0, uint32_t k1) {
+  PhiloxWords x = {{c0, c1, c2, c3}};
 #pragma unroll
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const uint32_t high0 = __umulhi(kPhiloxM0, c0), high1 = __umulhi(kPhiloxM1, c2);
-    const uint32_t low0 = kPhiloxM0 * c0, low1 = kPhiloxM1 * c2;
-    c0 = high1 ^ c1 ^ k0;
-    c2 = high0 ^ c3 ^ k1;
-    c1 = low1;
-    c3 = low0;
+    philox_round(x.word, k0, k1);
     k0 += kPhiloxW0;
     k1 += kPhiloxW1;
   }
-  return {{c0, c1, c2, c3}};
+  return x;
 }
 
 }  // namespace cuda

@@ -37,6 +37,10 @@ __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
       "r"(parity)
       : "memory");
 }
+// Among `threads` threads; id: 1 … 15, one for each such set.
+__device__ inline void sync_threads(int id, int threads) {
+  asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
+}
 // Orders this thread's writes to shared memory before the products that read them, which other
 // threads start behind a barrier.
 __device__ inline void fence_for_products() {
@@ -60,25 +64,39 @@ __device__ inline T* swizzled(T* tile, int row, int chunk) {
   return tile + chunk / 8 * (kRows * 64) + row * 64 + ((chunk % 8 ^ row % 8) << 3);
 }
 
-constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
-// As a, or as b [16, N] whose column n is the tile's row n: the sum runs along the rows. Groups of
-// eight rows lie 1024 bytes apart. tile: the first of N rows, at a multiple of 16 columns.
-__device__ inline uint64_t operand(const act_t* tile) {
-  return kSwizzle128 | uint64_t{1024 / 16} << 32 | uint64_t{1} << 16 |
-         (shared_address(tile) & 0x3ffff) >> 4;
+// A product's operand: where it begins, in units of 16 bytes, and the strides in its tile.
+struct Operand {
+  uint32_t begin, strides;
+
+  __device__ Operand operator+(int bytes) const { return {begin + bytes / 16, strides}; }
+  __device__ uint64_t descriptor() const { return uint64_t{strides} << 32 | begin; }
+};
+constexpr uint32_t kSwizzle128 = 1u << 30;
+constexpr uint32_t kEightRows = 1024 / 16;  // from eight rows to the next
+
+// As a, or as b [16, N] whose column n is the tile's row n: the sum runs along the rows. tile: the
+// first of the rows, at a multiple of eight.
+__device__ inline Operand operand(const act_t* tile) {
+  return {1u << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
 }
-// As b [16, 128] whose rows are 16 rows of the tile, the sum runs over them. The second 64 columns
+// As b [16, 128] whose rows are 16 rows of the tile: the sum runs over them. The second 64 columns
 // lie kRows · 128 bytes behind the first.
 template <int kRows>
-__device__ inline uint64_t operand_transposed(const act_t* tile) {
-  return kSwizzle128 | uint64_t{1024 / 16} << 32 | uint64_t{kRows * 128 / 16} << 16 |
-         (shared_address(tile) & 0x3ffff) >> 4;
+__device__ inline Operand operand_transposed(const act_t* tile) {
+  return {uint32_t{kRows * 128 / 16} << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
+}
+// Bytes from a tile's first 16 columns to its c-th, for a tile of kRows rows.
+template <int kRows>
+__device__ constexpr int column_bytes(int c) {
+  return c / 4 * (kRows * 128) + c % 4 * 32;
 }
 
 // ---- products -----------------------------------------------------------------------------------
 
 // Before the first product, and before one whose registers were written since.
-__device__ inline void products_begin() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
+__device__ inline void products_begin() {
+  asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
+}
 __device__ inline void products_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
 }
@@ -105,7 +123,7 @@ __device__ inline void hold(float (&c)[N][4]) {
 
 // c = a · b, or c += a · b where add. b from operand, or, kTransposed, from operand_transposed.
 template <bool kTransposed>
-__device__ inline void wgmma_64(float (*c)[4], const uint32_t a[4], uint64_t b, bool add) {
+__device__ inline void wgmma_64(float (*c)[4], const uint32_t a[4], Operand b, bool add) {
   asm volatile(
       "{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
@@ -116,9 +134,10 @@ __device__ inline void wgmma_64(float (*c)[4], const uint32_t a[4], uint64_t b, 
       "{%32, %33, %34, %35}, %36, add, 1, 1, %38;\n"
       "}\n"
       : QLORA_SUMS_32(c)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}), "n"(int{kTransposed}));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()), "r"(int{add}),
+        "n"(int{kTransposed}));
 }
-__device__ inline void wgmma_64(float (*c)[4], uint64_t a, uint64_t b, bool add) {
+__device__ inline void wgmma_64(float (*c)[4], Operand a, Operand b, bool add) {
   asm volatile(
       "{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
@@ -129,10 +148,10 @@ __device__ inline void wgmma_64(float (*c)[4], uint64_t a, uint64_t b, bool add)
       "%32, %33, add, 1, 1, 0, 0;\n"
       "}\n"
       : QLORA_SUMS_32(c)
-      : "l"(a), "l"(b), "r"(int{add}));
+      : "l"(a.descriptor()), "l"(b.descriptor()), "r"(int{add}));
 }
 template <bool kTransposed>
-__device__ inline void wgmma_128(float (*c)[4], const uint32_t a[4], uint64_t b, bool add) {
+__device__ inline void wgmma_128(float (*c)[4], const uint32_t a[4], Operand b, bool add) {
   asm volatile(
       "{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
@@ -147,7 +166,8 @@ __device__ inline void wgmma_128(float (*c)[4], const uint32_t a[4], uint64_t b,
       "{%64, %65, %66, %67}, %68, add, 1, 1, %70;\n"
       "}\n"
       : QLORA_SUMS_64(c)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}), "n"(int{kTransposed}));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()), "r"(int{add}),
+        "n"(int{kTransposed}));
 }
 
 #undef QLORA_SUMS_4

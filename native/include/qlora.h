@@ -115,6 +115,14 @@ typedef enum qlora_recompute {
   QLORA_RECOMPUTE_AUTO = 2  /* keep what fits the memory budget, recompute the other layers */
 } qlora_recompute;
 
+/* What is kept in pinned host memory, which the device reads over the bus, to save its own. */
+typedef enum qlora_host_memory {
+  QLORA_HOST_EMBEDDINGS = 1, /* one row a token is read: next to free. Not of a tied model */
+  QLORA_HOST_HEAD = 2,       /* lm_head (tied: the one table): read whole, once a micro-batch in
+                                training and once a step in generation */
+  QLORA_HOST_OPTIMIZER = 4   /* AdamW's moments: read and written once an optimiser step */
+} qlora_host_memory;
+
 typedef struct qlora_model qlora_model;
 typedef struct qlora_trainer qlora_trainer;
 typedef struct qlora_generator qlora_generator;
@@ -133,7 +141,25 @@ QLORA_API int32_t qlora_abi_version(void);
  */
 QLORA_API qlora_status qlora_library_describe(char* buffer, int64_t capacity, int64_t* out_length);
 
+typedef struct qlora_device_rates {
+  int32_t struct_size;
+  int32_t product_size;   /* of the square product that was timed */
+  double product_flops;   /* operations a second (a multiply-add is two): a large product in the
+                             activation type with fp32 accumulation */
+  double copy_bytes;      /* bytes a second, read plus written, of a copy inside the device */
+  double upload_bytes;    /* bytes a second from ordinary host memory to the device */
+} qlora_device_rates;
+
+/*
+ * Measures the ceilings that times are set against, on an idle device: about a second on a GPU.
+ * device, threads: as in qlora_model_config.
+ */
+QLORA_API qlora_status qlora_device_measure(int32_t device, int32_t threads,
+                                            qlora_device_rates* rates, char* error,
+                                            int64_t error_capacity);
+
 /* sizeof of each struct, for bindings to check against their own layout. */
+QLORA_API int32_t qlora_sizeof_device_rates(void);
 QLORA_API int32_t qlora_sizeof_model_config(void);
 QLORA_API int32_t qlora_sizeof_lora_config(void);
 QLORA_API int32_t qlora_sizeof_train_config(void);
@@ -189,8 +215,9 @@ typedef struct qlora_model_config {
   int32_t quantization; /* qlora_quantization, of the seven linears of each layer */
   int32_t device;       /* CUDA ordinal; ignored by the CPU build */
   int32_t threads;      /* CPU build: 0 = all available; ignored by the CUDA build */
-  int32_t reserved;
-  int64_t memory_budget; /* device bytes this model and its handles may use; 0 = what is free */
+  int32_t host_memory;  /* qlora_host_memory bits */
+  int64_t memory_budget; /* device bytes this model and its handles may use, the device's context
+                            and libraries included; 0 = what is free */
 } qlora_model_config;
 
 /* Llama-3.1-8B's shape, NF4 with double quantisation. */
@@ -378,18 +405,22 @@ QLORA_API qlora_status qlora_trainer_import_state(qlora_trainer* trainer, const 
 /* Device bytes by kind (the CPU build's device is the host). */
 typedef struct qlora_memory_report {
   int32_t struct_size;
-  int32_t kept_layers;     /* layers whose activations are kept, the rest are recomputed */
+  int32_t kept_layers;     /* layers whose products are kept, the rest are recomputed */
   int64_t embeddings;      /* token embeddings and lm_head */
   int64_t base;            /* packed or plain weights of the linears */
   int64_t constants;       /* quantisation constants, norms, rope tables */
   int64_t lora;            /* master weights */
   int64_t optimizer;       /* gradients and moments */
   int64_t activations;
-  int64_t workspace;       /* dequantised tiles, logits chunk, library workspaces */
+  int64_t workspace;       /* dequantised tiles, logits chunk */
   int64_t kv_cache;
-  int64_t total;
+  int64_t total;           /* of the kinds above and context */
   int64_t device_total;    /* of the card or the machine */
   int64_t device_free;
+  int64_t context;         /* the device's context, and its libraries' and ops' own workspaces */
+  int64_t host;            /* pinned host memory (qlora_host_memory); not in total */
+  int32_t whole_layers;    /* of the kept layers, those with norms, attention and SwiGLU kept too */
+  int32_t resident;        /* 1: all weights stay dequantised; 0: each is dequantised before use */
 } qlora_memory_report;
 
 /* What is allocated now, by this model and its handles. */
@@ -398,7 +429,10 @@ QLORA_API qlora_status qlora_model_memory(qlora_model* model, qlora_memory_repor
 /*
  * What a training run would allocate; nothing is. lora and train may be NULL (base only). A plan
  * over memory_budget returns QLORA_ERROR_OUT_OF_MEMORY, fills the report all the same, and names in
- * error the largest max_tokens that would fit.
+ * error the largest max_tokens that would fit. QLORA_RECOMPUTE_AUTO fills nine tenths of the budget,
+ * or of what can be had, with what saves time; only what a run cannot do without goes beyond.
+ * Where to keep embeddings, head and moments (host_memory) and how large micro-batches are is the
+ * caller's choice: ask for several plans.
  */
 QLORA_API qlora_status qlora_plan_training(const qlora_model_config* config,
                                            const qlora_lora_config* lora,

@@ -12,6 +12,7 @@
 #include "generator.h"
 #include "model.h"
 #include "plan.h"
+#include "rates.h"
 #include "trainer.h"
 #include "widen.h"
 
@@ -160,6 +161,22 @@ qlora_status qlora_library_describe(char* buffer, int64_t capacity, int64_t* out
                  });
 }
 
+qlora_status qlora_device_measure(int32_t device, int32_t threads, qlora_device_rates* rates,
+                                  char* error, int64_t error_capacity) {
+  return call_into(error, error_capacity, [&] {
+    check_result(rates, "qlora_device_rates");
+    qlora::DeviceOptions options;
+    options.ordinal = device;
+    options.threads = threads;
+    const std::unique_ptr<qlora::Device> measured = qlora::Device::create(options);
+    const qlora::DeviceRates found = qlora::measure_rates(*measured);
+    rates->product_size = static_cast<int32_t>(found.product_size);
+    rates->product_flops = found.product_flops;
+    rates->copy_bytes = found.copy_bytes;
+    rates->upload_bytes = found.upload_bytes;
+  });
+}
+
 namespace {
 
 template <class Struct>
@@ -169,6 +186,7 @@ constexpr int32_t size_of() {
 
 }  // namespace
 
+int32_t qlora_sizeof_device_rates(void) { return size_of<qlora_device_rates>(); }
 int32_t qlora_sizeof_model_config(void) { return size_of<qlora_model_config>(); }
 int32_t qlora_sizeof_lora_config(void) { return size_of<qlora_lora_config>(); }
 int32_t qlora_sizeof_train_config(void) { return size_of<qlora_train_config>(); }
@@ -264,7 +282,7 @@ qlora_status qlora_nf4_dequantize(const uint8_t* packed, const float* absmax, in
     w.packed = scratch.upload(packed, (n + 1) / 2);
     w.absmax = scratch.upload(absmax, blocks_of(n, 64));
     qlora::act_t* result = scratch.make<qlora::act_t>(n);
-    qlora::ops::dequantize(result, n, w, 0, 1, scratch.device());
+    qlora::ops::dequantize(result, n, w, 0, 1, 0, n, scratch.device());
     std::vector<qlora::act_t> host(static_cast<size_t>(n));
     scratch.download(host.data(), result, n);
     qlora::widen(values, host.data(), n);
@@ -562,9 +580,8 @@ qlora_status qlora_model_memory(qlora_model* model, qlora_memory_report* report)
   return call(*model->model, model->message, [&] {
     check_result(report, "qlora_memory_report");
     qlora::Model& m = *model->model;
-    qlora::MemoryTable table = m.budget().used();
-    table[qlora::Memory::workspace] += m.device().workspace_bytes();
-    qlora::fill_report(*report, table, m.kept_layers(), m.device().memory());
+    qlora::fill_report(*report, m.budget().used(), m.training_capacity(), m.tiles_resident(),
+                       m.device().memory());
   });
 }
 

@@ -17,11 +17,22 @@
 
 namespace qlora {
 
+// Of each layer the trainer keeps between forward and backward pass, by what memory allows:
+//   all of it: the last `whole` layers
+//   the products (qkv, gate_up, and mid, which is o's): the last `kept` layers. What lies between
+//     (norms, attention, SwiGLU, U) is computed again: .6 of the bytes for most of the time.
+//   its residual only: the others.
 struct Capacity {
   int64_t tokens = 0, sequences = 0, targets = 0;
-  int64_t slots = 1;      // layers whose activations are kept; the last `slots` of the model
+  int64_t vocabulary = 0;  // columns of logits at a time
+  int64_t kept = 1;
+  int64_t whole = 1;      // at least 1, at most kept
   bool training = false;  // with what the backward pass needs
 };
+
+// Columns of logits at a time: their bytes are a share of memory_bytes (of the device, or the
+// budget).
+int64_t choose_vocabulary(const Architecture& arch, int64_t targets, int64_t memory_bytes);
 
 // One layer's activations. T rows each.
 struct LayerActivations {
@@ -45,17 +56,17 @@ class Activations {
   Activations(const Architecture& arch, const std::array<GroupShape, kGroups>& groups,
               const Capacity& capacity);
 
-  void allocate(Device& device, Budget& budget, const char* what) {
-    arena_.allocate(device, budget, what);
-  }
+  void allocate(Device& device, Budget& budget, const char* what);
   MemoryTable table() const { return arena_.table(); }
   const Capacity& capacity() const { return capacity_; }
   bool fits(const Batch& batch) const;
 
-  // The slot of a layer: its own for the last `slots` layers, the first one for those before.
+  // Where a layer's activations are. Layers that are not wholly kept share the first slot for what
+  // they do not keep.
   LayerActivations& slot(int64_t layer);
-  // Whether a layer's activations survive until the backward pass.
-  bool kept(int64_t layer) const { return layer >= layers_ - capacity_.slots; }
+  // What of a layer survives until the backward pass.
+  bool whole(int64_t layer) const { return layer >= layers_ - capacity_.whole; }
+  bool kept(int64_t layer) const { return layer >= layers_ - capacity_.kept; }
   // The residual entering a layer, and in its middle: updated in place unless training.
   act_t* residual(int64_t layer) const;
   act_t* mid(int64_t layer);
@@ -65,20 +76,20 @@ class Activations {
   // The last layer's rows that go on.
   act_t* last_att = nullptr;       // [last rows, ld o]
   act_t* last_residual = nullptr;  // [last rows, H]
-  // Loss, `chunk` target rows at a time.
-  int64_t chunk = 0;
-  act_t* gathered = nullptr;        // [chunk, H] the residual at the target rows
-  act_t* gathered_delta = nullptr;  // [chunk, H]
-  act_t* normed = nullptr;          // [chunk, H]
-  float* rstd_final = nullptr;      // (chunk)
-  float* logits = nullptr;          // [chunk, V]
-  float* nll = nullptr;             // (targets)
+  float* nll = nullptr;            // (targets)
+  // Loss, a chunk of the vocabulary at a time.
+  act_t* gathered = nullptr;        // [targets, H] the residual at the target rows
+  act_t* gathered_delta = nullptr;  // [targets, H], then the gradient of gathered
+  act_t* normed = nullptr;          // [targets, H], then its gradient
+  float* expected = nullptr;        // [targets, H] training only
+  float* rstd_final = nullptr;      // (targets)
+  ops::SoftmaxState* softmax = nullptr;
+  float* logits = nullptr;                   // [targets, vocabulary]
+  act_t* terms = nullptr;                    // [targets, vocabulary] training only
+  act_t* head_rows[2] = {nullptr, nullptr};  // [vocabulary, H] where the head is in host memory
   // Training only.
-  act_t* dlogits = nullptr;         // [chunk, V]
-  act_t* dnormed = nullptr;         // [chunk, H]
-  act_t* dgathered = nullptr;       // [chunk, H]
-  act_t* dresidual = nullptr;       // [T, H]
   act_t* last_dresidual = nullptr;  // [last rows, H]
+  act_t* dresidual = nullptr;       // [T, H]
   act_t* datt = nullptr;            // [T, ld o] of the last layer
   act_t* dx = nullptr;              // [T, widest ld] gradient of a product's input
   act_t* dqkv = nullptr;            // [T, (Q + 2G)·D]
@@ -87,13 +98,16 @@ class Activations {
  private:
   void add_layer(LayerActivations& layer, const Architecture& arch,
                  const std::array<GroupShape, kGroups>& groups);
-  void add_training(const Architecture& arch, const std::array<GroupShape, kGroups>& groups);
+  void add_products(LayerActivations& layer, const Architecture& arch);
+  void add_loss(const Architecture& arch);
+  void add_backward(const Architecture& arch, const std::array<GroupShape, kGroups>& groups);
 
   Capacity capacity_;
   int64_t layers_;
   Arena arena_;
   std::vector<act_t*> residuals_;
-  std::vector<LayerActivations> slots_;
+  std::vector<LayerActivations> slots_;     // of the layers kept whole
+  std::vector<LayerActivations> products_;  // of the layers of which only the products are kept
 };
 
 }  // namespace qlora

@@ -13,8 +13,6 @@ namespace {
 
 constexpr int64_t kPadding = 16;  // of leading dimensions, in elements
 
-int64_t pad(int64_t value) { return (value + kPadding - 1) / kPadding * kPadding; }
-
 template <class T>
 [[noreturn]] void refuse(const char* field, T found, const std::string& expected) {
   std::ostringstream text;
@@ -70,6 +68,8 @@ void check_model_config(const qlora_model_config& c) {
                 QLORA_QUANTIZATION_NF4_DOUBLE);
   check_between("threads", c.threads, 0, 4096);
   check_between("device", c.device, 0, 1 << 16);
+  check_between("host_memory", c.host_memory, 0,
+                QLORA_HOST_EMBEDDINGS | QLORA_HOST_HEAD | QLORA_HOST_OPTIMIZER);
   check_between("memory_budget", c.memory_budget, 0, std::numeric_limits<int64_t>::max());
   check_rope(c);
 }
@@ -127,6 +127,8 @@ int64_t Architecture::module_in(int module) const {
   }
 }
 
+int64_t padded(int64_t columns) { return (columns + kPadding - 1) / kPadding * kPadding; }
+
 std::array<GroupShape, kGroups> make_groups(const Architecture& arch, int64_t rank,
                                             int target_modules) {
   static const int first_module[kGroups + 1] = {kQ, kO, kGate, kDown, kModules};
@@ -144,7 +146,7 @@ std::array<GroupShape, kGroups> make_groups(const Architecture& arch, int64_t ra
       group.out += part.out;
       group.rank += part.rank;
     }
-    group.ld = pad(group.in + group.rank);
+    group.ld = padded(group.in + group.rank);
   }
   return groups;
 }

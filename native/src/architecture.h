@@ -48,9 +48,17 @@ struct Architecture {
   int64_t module_out(int module) const;
   int64_t module_in(int module) const;
   bool tied() const { return config.tie_word_embeddings != 0; }
+  // A tied model has one table, which the head needs where the head is.
+  bool embeddings_on_host() const {
+    return on_host(tied() ? QLORA_HOST_HEAD : QLORA_HOST_EMBEDDINGS);
+  }
+  bool head_on_host() const { return on_host(QLORA_HOST_HEAD); }
+  bool on_host(int bit) const { return (config.host_memory & bit) != 0; }
   float eps() const { return static_cast<float>(config.rms_norm_eps); }
 };
 
+// A leading dimension with room for so many columns.
+int64_t padded(int64_t columns);
 // rank 0: without LoRA. target_modules: qlora_module bits.
 std::array<GroupShape, kGroups> make_groups(const Architecture& arch, int64_t rank,
                                             int target_modules);

@@ -16,7 +16,7 @@ constexpr int64_t kAlignment = 256;
 int64_t MemoryTable::total() const {
   int64_t sum = 0;
   for (const int64_t b : bytes) sum += b;
-  return sum;
+  return sum - (*this)[Memory::host];
 }
 
 MemoryTable& MemoryTable::operator+=(const MemoryTable& other) {
@@ -42,19 +42,26 @@ std::string format_bytes(int64_t bytes) {
   return text;
 }
 
-int64_t Budget::available(const Device& device) const {
-  const int64_t free_bytes = device.memory().free_bytes;
-  return limit_ > 0 ? std::min(limit_ - used_.total(), free_bytes) : free_bytes;
+int64_t Budget::available(const DeviceMemory& memory) const {
+  if (limit_ == 0) return memory.free_bytes;
+  return std::min(limit_ - used_.total() - memory.overhead_bytes, memory.free_bytes);
+}
+
+int64_t Budget::capacity(const DeviceMemory& memory) const {
+  const int64_t reachable = used_.total() + memory.overhead_bytes + memory.free_bytes;
+  return limit_ == 0 ? reachable : std::min(limit_, reachable);
 }
 
 void Budget::reserve(const MemoryTable& table, const char* what, const Device& device) {
   const int64_t wanted = table.total();
-  const int64_t left = available(device);
+  const DeviceMemory memory = device.memory();
+  const int64_t left = available(memory);
   if (wanted > left) {
     throw Error(QLORA_ERROR_OUT_OF_MEMORY,
                 std::string("not enough memory for ") + what + ": " + format_bytes(wanted) +
                     " wanted, " + format_bytes(std::max<int64_t>(left, 0)) + " left (" +
-                    format_bytes(used_.total()) + " in use by this model" +
+                    format_bytes(used_.total()) + " in use by this model, " +
+                    format_bytes(memory.overhead_bytes) + " by the device's libraries" +
                     (limit_ > 0 ? ", memory_budget " + format_bytes(limit_) : std::string()) +
                     "); choose smaller sizes or a larger memory_budget");
   }
@@ -63,16 +70,19 @@ void Budget::reserve(const MemoryTable& table, const char* what, const Device& d
 
 void Arena::add_entry(const Entry& entry, Memory kind, int64_t bytes) {
   entries_.push_back(entry);
-  table_[kind] += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  next_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (next_ <= end_) return;
+  table_[place_ == Place::host ? Memory::host : kind] += next_ - end_;
+  end_ = next_;
 }
 
 void Arena::allocate(Device& device, Budget& budget, const char* what) {
   release();
-  const int64_t total = table_.total();
-  if (total == 0) return;
+  if (end_ == 0) return;
   budget.reserve(table_, what, device);
   try {
-    block_ = device.allocate(static_cast<size_t>(total));
+    const size_t bytes = static_cast<size_t>(end_);
+    block_ = place_ == Place::host ? device.allocate_host(bytes) : device.allocate(bytes);
   } catch (...) {
     budget.release(table_);
     throw;
@@ -86,7 +96,11 @@ void Arena::allocate(Device& device, Budget& budget, const char* what) {
 
 void Arena::release() noexcept {
   if (block_ == nullptr) return;
-  device_->release(block_);
+  if (place_ == Place::host) {
+    device_->release_host(block_);
+  } else {
+    device_->release(block_);
+  }
   budget_->release(table_);
   block_ = nullptr;
 }

@@ -20,15 +20,16 @@ enum class Memory {
   optimizer,
   activations,
   workspace,
-  kv_cache
+  kv_cache,
+  host  // pinned host memory the device reads: no device memory
 };
-constexpr size_t kMemoryKinds = 8;
+constexpr size_t kMemoryKinds = 9;
 
 // Bytes of each kind.
 struct MemoryTable {
   std::array<int64_t, kMemoryKinds> bytes{};
 
-  int64_t total() const;
+  int64_t total() const;  // of the device's memory
   int64_t& operator[](Memory kind) { return bytes[static_cast<size_t>(kind)]; }
   int64_t operator[](Memory kind) const { return bytes[static_cast<size_t>(kind)]; }
   MemoryTable& operator+=(const MemoryTable& other);
@@ -38,14 +39,17 @@ struct MemoryTable {
 // "1.50 GB", "12.0 MB" (decimal).
 std::string format_bytes(int64_t bytes);
 
-// What one model and its handles hold, and how much they may hold.
+// What one model and its handles hold, and how much they may hold. The device's own overhead counts
+// against the limit: a budget of 12 GB is what a card of 12 GB has.
 class Budget {
  public:
   // limit: bytes; 0 = what the device has free.
   explicit Budget(int64_t limit) : limit_(limit) {}
 
   // Bytes that may still be allocated.
-  int64_t available(const Device& device) const;
+  int64_t available(const DeviceMemory& memory) const;
+  // Bytes the model and its handles may take in all, the device's overhead included.
+  int64_t capacity(const DeviceMemory& memory) const;
   // Throws Error(out of memory) naming `what` when the table does not fit.
   void reserve(const MemoryTable& table, const char* what, const Device& device);
   void release(const MemoryTable& table) { used_ -= table; }
@@ -59,7 +63,8 @@ class Budget {
 
 class Arena {
  public:
-  Arena() = default;
+  enum class Place { device, host };
+  explicit Arena(Place place = Place::device) : place_(place) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() { release(); }
@@ -68,11 +73,16 @@ class Arena {
   template <class T>
   void add(T*& pointer, Memory kind, int64_t count) {
     pointer = nullptr;
-    add_entry({&pointer,
-               [](void* slot, void* value) { *static_cast<T**>(slot) = static_cast<T*>(value); },
-               table_.total()},
-              kind, count * static_cast<int64_t>(sizeof(T)));
+    add_entry(
+        {&pointer,
+         [](void* slot, void* value) { *static_cast<T**>(slot) = static_cast<T*>(value); }, next_},
+        kind, count * static_cast<int64_t>(sizeof(T)));
   }
+  // Sets of tensors that never live at the same time share their memory: what is added between
+  // begin_sharing and share_again, between that and the next share_again or end_sharing, and so on.
+  void begin_sharing() { shared_ = next_ = end_; }
+  void share_again() { next_ = shared_; }
+  void end_sharing() { next_ = end_; }
   // One block for all tensors; throws Error(out of memory). what: named in the message.
   void allocate(Device& device, Budget& budget, const char* what);
   void release() noexcept;
@@ -88,8 +98,12 @@ class Arena {
   };
   void add_entry(const Entry& entry, Memory kind, int64_t bytes);
 
+  const Place place_;
   std::vector<Entry> entries_;
   MemoryTable table_;
+  int64_t next_ = 0;    // where the next tensor begins
+  int64_t end_ = 0;     // of all so far
+  int64_t shared_ = 0;  // where the sets that share begin
   void* block_ = nullptr;
   Device* device_ = nullptr;
   Budget* budget_ = nullptr;

@@ -90,7 +90,7 @@ void attention_block_backward(Pass& pass, int64_t layer, float* gradients) {
 void backward(Pass& pass, float* gradients) {
   for (int64_t layer = pass.model.arch().L - 1; layer >= 0; --layer) {
     pass.model.check_cancelled();
-    if (!pass.activations.kept(layer)) recompute_layer(pass, layer);
+    if (!pass.activations.whole(layer)) recompute_layer(pass, layer);
     mlp_backward(pass, layer, gradients);
     attention_block_backward(pass, layer, gradients);
   }

@@ -70,6 +70,7 @@ void read_sequences(Batch& out, const qlora_batch& b, const Architecture& arch) 
     }
     longest = std::max<int64_t>(longest, end - begin);
   }
+  out.longest_own = longest;
   out.max_sequence = std::max(longest, out.P);
   if (out.P + longest > arch.config.max_position) {
     refuse("prefix_length plus the longest sequence", static_cast<double>(out.P + longest),

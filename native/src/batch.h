@@ -12,6 +12,7 @@ namespace qlora {
 struct Batch {
   int64_t T = 0, P = 0, S = 0;  // tokens, prefix tokens, sequences
   int64_t n = 0;                // targets
+  int64_t longest_own = 0;      // tokens of the longest sequence
   int64_t max_sequence = 0;     // longest of the prefix and the sequences
   double weight_sum = 0;
   std::vector<int32_t> token_ids;                // (T)
@@ -23,6 +24,7 @@ struct Batch {
   // The rows some target reads, ascending: behind the last attention nothing else is computed.
   std::vector<int32_t> last_rows, last_positions, last_keys;
 
+  int64_t num_positions() const { return P + longest_own; }
   int64_t num_last_rows() const { return static_cast<int64_t>(last_rows.size()); }
 };
 

@@ -105,6 +105,28 @@ void forward(Pass& pass) {
   }
 }
 
+namespace {
+
+// What lies between the products, which were kept.
+void recompute_between_products(Pass& pass, int64_t layer) {
+  const Architecture& arch = pass.model.arch();
+  const auto& groups = pass.model.groups();
+  Activations& act = pass.activations;
+  LayerActivations& a = act.slot(layer);
+  Device& d = pass.model.device();
+  const int64_t T = pass.batch.T;
+  group_project(a.in, group_rows(pass, layer, kGroupQkv), pass.model);
+  ops::attention_forward(a.att, groups[kGroupO].ld, a.lse, a.qkv, arch.qkv_columns(),
+                         attention_shape(pass), d);
+  group_project(a.att, group_rows(pass, layer, kGroupO), pass.model);
+  ops::rmsnorm_forward(a.mlp_in, groups[kGroupGateUp].ld, a.rstd_mid, nullptr, a.mid, nullptr,
+                       pass.model.weights().layer(layer).post_norm, T, arch.H, arch.eps(), d);
+  group_project(a.mlp_in, group_rows(pass, layer, kGroupGateUp), pass.model);
+  ops::swiglu_forward(a.mlp, groups[kGroupDown].ld, a.gate_up, T, arch.F, d);
+}
+
+}  // namespace
+
 void recompute_layer(Pass& pass, int64_t layer) {
   const Architecture& arch = pass.model.arch();
   Activations& act = pass.activations;
@@ -112,8 +134,12 @@ void recompute_layer(Pass& pass, int64_t layer) {
   ops::rmsnorm_forward(a.in, pass.model.groups()[kGroupQkv].ld, a.rstd_in, nullptr,
                        act.residual(layer), nullptr, pass.model.weights().layer(layer).input_norm,
                        pass.batch.T, arch.H, arch.eps(), pass.model.device());
-  attention_block(pass, layer);
-  mlp_block(pass, layer);
+  if (act.kept(layer)) {
+    recompute_between_products(pass, layer);
+  } else {
+    attention_block(pass, layer);
+    mlp_block(pass, layer);
+  }
   group_project(a.mlp, group_rows(pass, layer, kGroupDown), pass.model);
 }
 

@@ -18,7 +18,8 @@ struct Pass {
 
 // Leaves mid(L − 1) and delta of the last rows: the last residual is their sum.
 void forward(Pass& pass);
-// Computes a layer's activations again from its residual: all that the backward pass reads.
+// Computes a layer's activations again from what was kept of them: all that the backward pass
+// reads.
 void recompute_layer(Pass& pass, int64_t layer);
 
 // The rows of one group's products. In the last layer all but q, k, v work on the last rows only.

@@ -85,6 +85,7 @@ Generator::Generator(std::shared_ptr<Model> model, const qlora_generator_config&
   const Architecture& arch = model_->arch();
   check_config(config_, arch);
   model_->prepare();
+  model_->require_positions(int64_t{config_.max_prefix_tokens} + config_.max_sequence_tokens);
   const int64_t width = arch.G * arch.D;
   caches_.resize(static_cast<size_t>(arch.L));
   for (ops::KvCache& cache : caches_) {
@@ -166,6 +167,10 @@ void Generator::follow_model() {
     version_ = model_->version();
   }
   model_->prepare();
+  if (recorded_angles_ != model_->weights().rope_cos()) {  // the table has grown and moved
+    recordings_.clear();
+    recorded_angles_ = model_->weights().rope_cos();
+  }
 }
 
 void Generator::set_prefix(const int32_t* token_ids, int64_t count) {

@@ -28,7 +28,7 @@ void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int
       ops::linear_decode(x + shape.in, shape.ld, x, shape.ld, rows,
                          plain_weight(lora->a(layer, group), R, shape.in, shape.in), 0.0f, device);
     }
-    const act_t* tile = model.tiles().get(layer, group, model.weights(), lora, device);
+    const act_t* tile = model.tiles().resident(layer, group);
     ops::linear_decode(y, ldy, x, shape.ld, rows,
                        plain_weight(tile, shape.out, shape.in + R, shape.ld), 0.0f, device);
     return;

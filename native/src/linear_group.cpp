@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "weight_product.h"
+
 namespace qlora {
 
 namespace {
@@ -45,12 +47,8 @@ void group_project(act_t* x, const GroupRows& rows, Model& model) {
 }
 
 void group_forward(act_t* y, int64_t ldy, act_t* x, const GroupRows& rows, Model& model) {
-  const GroupShape& shape = shape_of(model, rows.group);
   group_project(x, rows, model);
-  const act_t* w = model.tiles().get(rows.layer, rows.group, model.weights(), model.active_lora(),
-                                     model.device());
-  ops::gemm(y, ldy, x, shape.ld, false, w, shape.ld, true, rows.T, shape.out,
-            shape.in + active_rank(model, rows.group), 1.0f, 0.0f, model.device());
+  weight_forward(y, ldy, x, rows.layer, rows.group, rows.T, model);
 }
 
 void group_backward(act_t* dx, const act_t* dy, int64_t lddy, const act_t* x, bool need_dx,
@@ -60,10 +58,7 @@ void group_backward(act_t* dx, const act_t* dy, int64_t lddy, const act_t* x, bo
   const int64_t first = need_dx ? 0 : shape.in;  // column of [dX | dU] to begin with
   if (first == shape.in && R == 0) return;
   Device& device = model.device();
-  const act_t* w =
-      model.tiles().get(rows.layer, rows.group, model.weights(), model.active_lora(), device);
-  ops::gemm(dx + first, shape.ld, dy, lddy, false, w + first, shape.ld, false, rows.T,
-            shape.in + R - first, shape.out, 1.0f, 0.0f, device);
+  weight_backward(dx, first, dy, lddy, rows.layer, rows.group, rows.T, model);
   if (R == 0) return;
 
   const Lora& lora = *model.active_lora();

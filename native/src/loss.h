@@ -1,5 +1,6 @@
-// The final norm, the head and the cross-entropy, over the target rows only and a chunk of them at
-// a time, so that logits never exist whole.
+// The final norm, the head and the cross-entropy, over the target rows only and a chunk of the
+// vocabulary at a time: logits never exist whole, and the head is read twice for all targets, or
+// comes over the bus once where it is in host memory.
 #pragma once
 
 #include "forward.h"

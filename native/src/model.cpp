@@ -5,6 +5,7 @@
 #include "error.h"
 #include "forward.h"
 #include "loss.h"
+#include "plan.h"
 
 namespace qlora {
 
@@ -23,6 +24,7 @@ Model::Model(const qlora_model_config& config)
     : arch_(config),
       device_(Device::create(device_options(config))),
       budget_(config.memory_budget),
+      whole_memory_(qlora::whole_memory(budget_, device_->memory())),
       weights_(arch_),
       groups_(make_groups(arch_, 0, 0)) {
   weights_.allocate(*device_, budget_);
@@ -124,15 +126,10 @@ void Model::write_lora(const std::string& name, const float* values_host, int64_
   lora_changed();
 }
 
-int64_t Model::memory_limit() const {
-  return budget_.limit() > 0 ? budget_.limit() : device_->memory().total_bytes;
-}
-
 void Model::prepare() {
   require_finalized();
   if (tiles_ == nullptr) {
-    const bool resident = Tiles::choose_resident(arch_, groups_, memory_limit());
-    auto tiles = std::make_unique<Tiles>(arch_, groups_, resident);
+    auto tiles = std::make_unique<Tiles>(arch_, groups_, whole_memory_);
     tiles->allocate(weights_, lora_.get(), *device_, budget_);
     tiles_ = std::move(tiles);
   } else if (!lora_synced_ && lora_ != nullptr) {
@@ -168,6 +165,7 @@ Activations& Model::activations_for(const Batch& batch) {
       capacity.sequences = std::max(capacity.sequences, old.sequences);
       capacity.targets = std::max(capacity.targets, old.targets);
     }
+    capacity.vocabulary = choose_vocabulary(arch_, capacity.targets, whole_memory_);
     activations_.reset();
     auto activations = std::make_unique<Activations>(arch_, groups_, capacity);
     activations->allocate(*device_, budget_, "evaluating a batch of this size");
@@ -180,6 +178,7 @@ void Model::evaluate(const qlora_batch* qlora_batch, float* nll_host, float* log
   require_finalized();
   const Batch batch = read_batch(qlora_batch, arch_);
   prepare();
+  require_positions(batch.num_positions());
   Activations& activations = activations_for(batch);
   upload_batch(activations.batch, batch, *device_);
   Pass pass{*this, activations, batch, nullptr};

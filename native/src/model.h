@@ -47,21 +47,24 @@ class Model {
   void lora_changed();
   // The buffers of a live trainer serve evaluation too. A model has at most one.
   void set_trainer(Activations* activations);
-  // Layers whose activations the trainer keeps; 0 without one.
-  int64_t kept_layers() const {
-    return trainer_activations_ != nullptr ? trainer_activations_->capacity().slots : 0;
+  // Of the trainer; null without one.
+  const Capacity* training_capacity() const {
+    return trainer_activations_ != nullptr ? &trainer_activations_->capacity() : nullptr;
   }
   bool has_trainer() const { return trainer_activations_ != nullptr; }
 
   const Architecture& arch() const { return arch_; }
   Device& device() const { return *device_; }
   Budget& budget() { return budget_; }
+  // See whole_memory in plan.h.
+  int64_t whole_memory() const { return whole_memory_; }
   const Weights& weights() const { return weights_; }
   const Tiles& tiles() const { return *tiles_; }
   // Counts changes of what the model computes, so that caches know when they are stale.
   uint64_t version() const { return version_; }
-  // Bytes the model may use in all: memory_budget, or the device's memory.
-  int64_t memory_limit() const;
+  bool tiles_resident() const { return tiles_ != nullptr && tiles_->resident(); }
+  // Makes sure that ops can turn positions 0 … count − 1.
+  void require_positions(int64_t count) { weights_.rope().require(count, *device_, budget_); }
 
   std::atomic<const int32_t*> cancel_flag{nullptr};
   std::atomic<bool> busy{false};
@@ -73,6 +76,7 @@ class Model {
   const Architecture arch_;
   std::unique_ptr<Device> device_;
   Budget budget_;
+  const int64_t whole_memory_;
   Weights weights_;
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<Tiles> tiles_;

@@ -37,6 +37,9 @@ struct DeviceOptions {
 struct DeviceMemory {
   int64_t total_bytes;
   int64_t free_bytes;
+  // What a Device takes of it before anything is allocated: the CUDA context and the libraries'
+  // workspaces. Of free_bytes it is gone already where a Device exists.
+  int64_t overhead_bytes;
 };
 
 // A stream with its scratch: thread pool (CPU), or CUDA stream, cuBLASLt handle and its workspace.
@@ -45,19 +48,28 @@ class Device {
   static std::unique_ptr<Device> create(const DeviceOptions& options);
   // JSON object for qlora_library_describe, without creating a stream.
   static std::string describe();
+  // memory() of a Device that would be created with these options: free_bytes is what it would
+  // leave.
+  static DeviceMemory expected_memory(const DeviceOptions& options);
   virtual ~Device() = default;
 
   virtual void* allocate(size_t bytes) = 0;  // 256-byte aligned; throws Error(out_of_memory)
   virtual void release(void* pointer) noexcept = 0;
+  // Host memory that ops read and write like the device's own, at the speed of the bus: for what
+  // is used seldom or a few rows at a time. Every copy and fill below takes it too.
+  virtual void* allocate_host(size_t bytes) = 0;  // 256-byte aligned; throws Error(out_of_memory)
+  virtual void release_host(void* pointer) noexcept = 0;
+  // Copies from allocate_host memory beside the ops queued afterwards; begins when those queued
+  // before are done. Ops queued after await_copies see all of it.
+  virtual void copy_ahead(void* dst, const void* src, size_t bytes) = 0;
+  virtual void await_copies() = 0;
   virtual void copy_to_device(void* dst, const void* src_host, size_t bytes) = 0;
   virtual void copy_to_host(void* dst_host, const void* src, size_t bytes) = 0;  // waits
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;
   virtual void fill_zero(void* dst, size_t bytes) = 0;
   virtual void synchronize() = 0;   // also reports errors of queued ops
   virtual void make_current() = 0;  // at every ABI entry: the device selection is per thread
-  virtual DeviceMemory memory() const = 0;
-  // Library workspace held by this object (cuBLASLt), for the memory report.
-  virtual int64_t workspace_bytes() const = 0;
+  virtual DeviceMemory memory() const = 0;  // overhead_bytes as it is now
 
   // What a backend keeps of work that is done again and again.
   class Recording {
@@ -107,11 +119,11 @@ void absmax_quantize(uint8_t* codes, float* absmax2, float* offset_host, const f
 // absmax (count) = map[codes] · absmax2 + offset, the inverse.
 void absmax_dequantize(float* absmax, const uint8_t* codes, const float* absmax2, float offset,
                        int64_t count, Device& d);
-// dst [rows, in] with leading dimension ld: rows [row_begin, row_begin + rows) of the weight.
-// Blocks run over the flat weight: a row may begin inside a block, even inside a byte. Copies when
-// plain.
+// dst [rows, columns] with leading dimension ld: the window of the weight that begins at
+// (row_begin, column_begin). Blocks run over the flat weight: a row of the window may begin inside
+// a block, even inside a byte. Copies when plain.
 void dequantize(act_t* dst, int64_t ld, const Weight& w, int64_t row_begin, int64_t rows,
-                Device& d);
+                int64_t column_begin, int64_t columns, Device& d);
 
 void random_normal(float* dst, int64_t count, uint64_t seed, uint64_t stream_id, double std,
                    Device& d);
@@ -286,10 +298,31 @@ void scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t
 
 // ---- Loss -----------------------------------------------------------------------------------
 
-// For n rows of logits [n, V] f32: nll (n) = logsumexp − logit[id]. When dlogits is not null it
-// becomes weight · (softmax − onehot) as act_t [n, V].  weights may be null (all 1).
-void cross_entropy(float* nll, act_t* dlogits, const float* logits, const int32_t* ids,
-                   const float* weights, int64_t n, int64_t V, Device& d);
+// The cross-entropy of n rows and its gradient, a chunk of the vocabulary at a time, so that whole
+// logits never exist and the head is read once. Per row, with z the logits of a chunk and W [V, H]
+// the head:
+//   top' = max(top, max z);   shrink = e^(top − top');   sum' = sum · shrink + Σ e^(z − top')
+//   expected' = expected · shrink + Σ e^(z − top') · W[column]
+// and after the last chunk
+//   nll = top + log sum − z[id];   d(weight · nll)/dx = weight · (expected / sum − W[id])
+// The terms e^(z − top') are the softmax before its division: at most 1, and exactly 1 where z is
+// the largest yet, so that act_t costs them no more than it costs probabilities.
+struct SoftmaxState {
+  double sum;
+  float top;
+  float target;  // z[id], once its chunk has been seen
+};
+// logits [n, C] f32 (ld): columns [first, first + C) of the vocabulary. terms [n, C] (ld) becomes
+// e^(z − top'), expected [n, H] f32 is multiplied by shrink; both null without a gradient.
+// first == 0 begins: state is not read, expected not touched.
+void cross_entropy_chunk(SoftmaxState* state, act_t* terms, float* expected, const float* logits,
+                         int64_t ld, const int32_t* ids, int64_t first, int64_t n, int64_t C,
+                         int64_t H, Device& d);
+// nll (n), and dx [n, H] unless it and expected are null. head: W, plain; read at the ids only.
+// weights may be null (all 1).
+void cross_entropy_finish(float* nll, act_t* dx, const SoftmaxState* state, const float* expected,
+                          const Weight& head, const int32_t* ids, const float* weights, int64_t n,
+                          int64_t H, Device& d);
 
 // ---- Optimiser ------------------------------------------------------------------------------
 

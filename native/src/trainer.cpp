@@ -24,18 +24,30 @@ struct Trainer::StateHeader {
   int64_t steps;
 };
 
-OptimizerMemory::OptimizerMemory(int64_t parameters) {
+OptimizerMemory::OptimizerMemory(const Architecture& arch, int64_t parameters) {
   arena_.add(gradients, Memory::optimizer, parameters);
-  arena_.add(first_moment, Memory::optimizer, parameters);
-  arena_.add(second_moment, Memory::optimizer, parameters);
+  Arena& moments = arch.on_host(QLORA_HOST_OPTIMIZER) ? host_arena_ : arena_;
+  moments.add(first_moment, Memory::optimizer, parameters);
+  moments.add(second_moment, Memory::optimizer, parameters);
   arena_.add(square_sum, Memory::optimizer, 1);
+}
+
+MemoryTable OptimizerMemory::table() const {
+  MemoryTable table = arena_.table();
+  table += host_arena_.table();
+  return table;
+}
+
+void OptimizerMemory::allocate(Device& device, Budget& budget) {
+  arena_.allocate(device, budget, "gradients and optimiser moments");
+  host_arena_.allocate(device, budget, "optimiser moments in host memory");
 }
 
 Trainer::Trainer(std::shared_ptr<Model> model, const qlora_train_config& config)
     : model_(std::move(model)),
       config_(config),
       lora_(model_->require_lora("training")),
-      memory_(lora_.count()) {
+      memory_(model_->arch(), lora_.count()) {
   check_train_config(config_);
   if (model_->has_trainer()) {
     throw Error(QLORA_ERROR_STATE, "this model has a trainer already; destroy it first");
@@ -48,10 +60,11 @@ Trainer::Trainer(std::shared_ptr<Model> model, const qlora_train_config& config)
   device.fill_zero(memory_.gradients, bytes);
   device.fill_zero(memory_.first_moment, bytes);
   device.fill_zero(memory_.second_moment, bytes);
-  const int64_t available = usable_bytes(model_->budget().available(device), model_->budget());
+  model_->require_positions(positions_of(model_->arch(), config_));
+  const int64_t spare = spare_bytes(model_->budget(), device.memory());
   activations_ = std::make_unique<Activations>(
       model_->arch(), model_->groups(),
-      choose_capacity(model_->arch(), model_->groups(), config_, available));
+      choose_capacity(model_->arch(), model_->groups(), config_, spare, model_->whole_memory()));
   activations_->allocate(device, model_->budget(), "training activations (max_tokens, recompute)");
   device.synchronize();
   model_->set_trainer(activations_.get());

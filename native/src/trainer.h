@@ -13,11 +13,9 @@ namespace qlora {
 // Gradients and moments, in the adapter's layout.
 class OptimizerMemory {
  public:
-  explicit OptimizerMemory(int64_t parameters);
-  MemoryTable table() const { return arena_.table(); }
-  void allocate(Device& device, Budget& budget) {
-    arena_.allocate(device, budget, "gradients and optimiser moments");
-  }
+  OptimizerMemory(const Architecture& arch, int64_t parameters);
+  MemoryTable table() const;
+  void allocate(Device& device, Budget& budget);
 
   float* gradients = nullptr;
   float* first_moment = nullptr;
@@ -26,6 +24,7 @@ class OptimizerMemory {
 
  private:
   Arena arena_;
+  Arena host_arena_{Arena::Place::host};
 };
 
 class Trainer {

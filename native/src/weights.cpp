@@ -5,7 +5,6 @@
 
 #include "bnb_state.h"
 #include "error.h"
-#include "rope_table.h"
 #include "widen.h"
 
 namespace qlora {
@@ -95,14 +94,13 @@ int64_t product(const std::vector<int64_t>& shape) {
 
 int64_t Weights::Tensor::count() const { return product(shape); }
 
-Weights::Weights(const Architecture& arch) : arch_(arch) {
+Weights::Weights(const Architecture& arch) : arch_(arch), rope_(arch) {
   layers_.resize(static_cast<size_t>(arch_.L));
-  arena_.add(embeddings_, Memory::embeddings, arch_.V * arch_.H);
-  if (!arch_.tied()) arena_.add(head_, Memory::embeddings, arch_.V * arch_.H);
+  Arena& embeddings_arena = arch_.embeddings_on_host() ? host_arena_ : arena_;
+  Arena& head_arena = arch_.head_on_host() ? host_arena_ : arena_;
+  embeddings_arena.add(embeddings_, Memory::embeddings, arch_.V * arch_.H);
+  if (!arch_.tied()) head_arena.add(head_, Memory::embeddings, arch_.V * arch_.H);
   arena_.add(final_norm_, Memory::constants, arch_.H);
-  const int64_t angles = arch_.config.max_position * (arch_.D / 2);
-  arena_.add(rope_cos_, Memory::constants, angles);
-  arena_.add(rope_sin_, Memory::constants, angles);
   for (LayerWeights& layer : layers_) {
     arena_.add(layer.input_norm, Memory::constants, arch_.H);
     arena_.add(layer.post_norm, Memory::constants, arch_.H);
@@ -185,8 +183,16 @@ void Weights::register_tensors() {
   if (!arch_.tied()) act("lm_head.weight", {arch_.V, arch_.H}, head_);
 }
 
+MemoryTable Weights::table() const {
+  MemoryTable table = arena_.table();
+  table += host_arena_.table();
+  table += rope_.growth(0, 1);
+  return table;
+}
+
 void Weights::allocate(Device& device, Budget& budget) {
   arena_.allocate(device, budget, "the base model");
+  host_arena_.allocate(device, budget, "embeddings in host memory");
   int64_t largest = 0;
   int64_t largest_linear = 0;
   for (const Tensor& tensor : tensors_) {
@@ -199,22 +205,7 @@ void Weights::allocate(Device& device, Budget& budget) {
   staging_->add(staging_values_, Memory::workspace, chunk_);
   staging_->add(staging_absmax_, Memory::workspace, blocks_of(largest_linear));
   staging_->allocate(device, budget, "loading buffers");
-  upload_rope(device);
-}
-
-void Weights::upload_rope(Device& device) {
-  constexpr int64_t kRows = 4096;
-  const int64_t half = arch_.D / 2;
-  const std::vector<float> frequencies = rope_inverse_frequencies(arch_);
-  std::vector<float> cos;
-  std::vector<float> sin;
-  for (int64_t first = 0; first < arch_.config.max_position; first += kRows) {
-    const int64_t rows = std::min<int64_t>(kRows, arch_.config.max_position - first);
-    rope_table(cos, sin, frequencies, first, rows);
-    device.copy_to_device(rope_cos_ + first * half, cos.data(), cos.size() * sizeof(float));
-    device.copy_to_device(rope_sin_ + first * half, sin.data(), sin.size() * sizeof(float));
-    device.synchronize();
-  }
+  rope_.require(1, device, budget);
 }
 
 void Weights::load(const std::string& name, int dtype, const std::vector<int64_t>& shape,
@@ -512,7 +503,7 @@ void Weights::read(const std::string& name, float* values_host, int64_t count,
   w.ld = columns;
   for (int64_t row = 0; row < w.out; row += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, w.out - row);
-    ops::dequantize(scratch, columns, w, row, rows, device);
+    ops::dequantize(scratch, columns, w, row, rows, 0, columns, device);
     device.copy_to_host(host.data(), scratch, static_cast<size_t>(rows * columns) * sizeof(act_t));
     widen(values_host + row * columns, host.data(), rows * columns);
   }

@@ -9,6 +9,7 @@
 #include "architecture.h"
 #include "arena.h"
 #include "ops.h"
+#include "rope_table.h"
 
 namespace qlora {
 
@@ -36,7 +37,7 @@ class Weights {
   // Sizes only; nothing is allocated.
   explicit Weights(const Architecture& arch);
 
-  MemoryTable table() const { return arena_.table(); }
+  MemoryTable table() const;
   void allocate(Device& device, Budget& budget);
 
   // Takes one tensor; see qlora_model_load_tensor.
@@ -54,8 +55,11 @@ class Weights {
   const act_t* embeddings() const { return embeddings_; }
   const float* final_norm() const { return final_norm_; }
   const LayerWeights& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
-  const float* rope_cos() const { return rope_cos_; }
-  const float* rope_sin() const { return rope_sin_; }
+  const float* rope_cos() const { return rope_.cos(); }
+  const float* rope_sin() const { return rope_.sin(); }
+  // The angles of positions 0 … count − 1; those of the first few thousand are there from the
+  // start.
+  RopeTable& rope() { return rope_; }
 
  private:
   enum class Form { act, f32, linear };
@@ -83,15 +87,14 @@ class Weights {
   void store_values(Tensor& tensor, int64_t begin, int64_t count, Device& device);
   void finish_linear(Tensor& tensor, Device& device);
   unsigned required_parts(const Tensor& tensor) const;
-  void upload_rope(Device& device);
 
   const Architecture arch_;
   Arena arena_;
+  Arena host_arena_{Arena::Place::host};
   act_t* embeddings_ = nullptr;  // [V, H]
   act_t* head_ = nullptr;        // [V, H], null when tied
   float* final_norm_ = nullptr;  // (H)
-  float* rope_cos_ = nullptr;    // [max_position, D/2]
-  float* rope_sin_ = nullptr;
+  RopeTable rope_;
   std::vector<LayerWeights> layers_;
 
   std::vector<Tensor> tensors_;

@@ -85,6 +85,7 @@ OP_TEST(configs_are_checked) {
   expect_refused("rope_theta", [](qlora_model_config& m) { m.rope_theta = -1; });
   expect_refused("quantization", [](qlora_model_config& m) { m.quantization = 9; });
   expect_refused("rms_norm_eps", [](qlora_model_config& m) { m.rms_norm_eps = 0; });
+  expect_refused("host_memory", [](qlora_model_config& m) { m.host_memory = 8; });
   expect_refused("memory_budget", [](qlora_model_config& m) { m.memory_budget = -1; });
   char tiny[12];
   EXPECT(qlora_model_create(nullptr, nullptr, tiny, sizeof tiny) == QLORA_ERROR_INVALID_ARGUMENT,
@@ -244,4 +245,19 @@ OP_TEST(memory_is_given_back) {
   char error[256] = "";
   EXPECT(qlora_model_create(&config, &raw, error, sizeof error) == QLORA_ERROR_OUT_OF_MEMORY, "");
   EXPECT(mentions(error, "wanted") && mentions(error, "10.0 kB"), error);
+}
+
+OP_TEST(the_device_rates_are_positive_and_sized) {
+  char error[256] = "";
+  qlora_device_rates rates = {};
+  EXPECT(qlora_device_measure(0, 1, &rates, error, sizeof error) == QLORA_ERROR_INVALID_ARGUMENT,
+         "struct_size is checked");
+  EXPECT(mentions(error, "qlora_device_rates"), error);
+  EXPECT(rates.product_flops == 0, "nothing is written on failure");
+  rates.struct_size = sizeof rates;
+  fixture::check(qlora_device_measure(0, 1, &rates, error, sizeof error), error);
+  EXPECT(rates.product_flops > 1e8 && rates.product_flops < 1e16, "");
+  EXPECT(rates.copy_bytes > 1e8 && rates.copy_bytes < 1e14, "");
+  EXPECT(rates.upload_bytes > 1e8 && rates.upload_bytes < 1e14, "");
+  EXPECT(rates.product_size >= 512, "");
 }

@@ -5,6 +5,9 @@
 #include <limits>
 #include <stdexcept>
 
+#include "architecture.h"
+#include "ops.h"
+
 namespace fixture {
 
 void check(qlora_status status, const std::string& message) {
@@ -49,6 +52,27 @@ qlora_lora_config lora_of(const golden::Case& c, double dropout) {
   config.target_modules = static_cast<int32_t>(c.number("target_modules"));
   config.use_rslora = c.flag("rslora") ? 1 : 0;
   return config;
+}
+
+int64_t device_overhead(const qlora_model_config& config) {
+  qlora_model_config unlimited = config;
+  unlimited.memory_budget = 0;
+  qlora_memory_report report{};
+  report.struct_size = sizeof report;
+  char error[512] = "";
+  check(qlora_plan_training(&unlimited, nullptr, nullptr, &report, error, sizeof error), error);
+  return report.context;
+}
+
+int64_t tiled_budget(const golden::Case& c) {
+  const qlora_model_config config = config_of(c);
+  const qlora_lora_config lora = lora_of(c);
+  const qlora::Architecture arch(config);
+  int64_t dequantised = 0;
+  for (const qlora::GroupShape& group : qlora::make_groups(arch, lora.rank, lora.target_modules)) {
+    dequantised += arch.L * group.out * group.ld * static_cast<int64_t>(sizeof(qlora::act_t));
+  }
+  return device_overhead(config) + 4 * dequantised - 1;  // a quarter of it is a byte too small
 }
 
 void load_base(qlora_model* model, const golden::Case& c, Loading loading) {

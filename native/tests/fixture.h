@@ -49,6 +49,10 @@ Model make_model(const golden::Case& c, const ModelOptions& options = {});
 // Random weights of that shape, the same every time.
 Model make_random_model(const qlora_model_config& config, const qlora_lora_config& lora,
                         double std = 0.1);
+// What the device's context and libraries take of every budget; 0 on the CPU.
+int64_t device_overhead(const qlora_model_config& config);
+// The largest memory_budget under which the dequantised weights do not stay: tiles, and small ones.
+int64_t tiled_budget(const golden::Case& c);
 void load_base(qlora_model* model, const golden::Case& c, Loading loading = Loading::whole);
 
 // A batch before packing: samples behind one prefix, and their targets.

@@ -424,7 +424,7 @@ OP_TEST(stale_caches_are_refused) {
 OP_TEST(quantised_weights_decode_as_resident_ones) {
   const golden::Case c("llama_nf4_double");
   fixture::ModelOptions tight;
-  tight.memory_budget = 2800000;
+  tight.memory_budget = fixture::tiled_budget(c);
   const fixture::Model resident = fixture::make_model(c);
   const fixture::Model tiled = fixture::make_model(c, tight);
   const Answer a = answer_alone(resident.get(), kPrefix, kPrompts[0], greedy(12));

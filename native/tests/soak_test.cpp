@@ -213,7 +213,7 @@ OP_TEST(generated_tokens_take_no_more_memory) {
       fixture::check(qlora_generator_set_prefix(generator.get(), ids.data(), 35 * prefix),
                      qlora_generator_error(generator.get()));
       std::vector<float> made;
-      for (uint64_t i = 0; i < (fixture::kBf16 ? 27u : 9u); ++i) {
+      for (uint64_t i = 0; i < (fixture::kBf16 ? 27u : 12u); ++i) {
         if (i >= 9) run(generator.get(), 9, made);  // the oldest ends, the next takes its place
         add(generator.get(), tokens(static_cast<int64_t>(i), 1 + static_cast<int64_t>(i)),
             2 + static_cast<int>(i) % 7, i);

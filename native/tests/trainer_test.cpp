@@ -275,7 +275,10 @@ OP_TEST(the_plan_is_what_a_run_allocates) {
       const fixture::Trainer trainer = fixture::make_trainer(model.get(), options);
       qlora_memory_report real = empty_report();
       fixture::check(qlora_model_memory(model.get(), &real), "");
-      EXPECT(plan.kept_layers == real.kept_layers, name);
+      EXPECT(plan.kept_layers == real.kept_layers && plan.whole_layers == real.whole_layers, name);
+      EXPECT(plan.resident == real.resident && plan.host == real.host, name);
+      EXPECT(plan.context == real.context,
+             name + " " + std::to_string(plan.context) + " " + std::to_string(real.context));
       EXPECT(plan.embeddings == real.embeddings, name);
       EXPECT(plan.base == real.base && plan.constants == real.constants, name);
       EXPECT(plan.lora == real.lora && plan.optimizer == real.optimizer, name);
@@ -296,7 +299,7 @@ OP_TEST(a_plan_over_the_budget_names_what_fits) {
   train.max_tokens = 4096;
   train.max_sequences = 8;
   train.max_targets = 4096;
-  config.memory_budget = 4000000;
+  config.memory_budget = fixture::device_overhead(config) + 4000000;
   qlora_memory_report report = empty_report();
   char error[512] = "";
   EXPECT(qlora_plan_training(&config, &lora, &train, &report, error, sizeof error) ==

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { buildCuda } from "@lib/build/cuda.ts";
+import { buildCuda, findGpu } from "@lib/build/cuda.ts";
+import { compileCuda, runCudaTests } from "@lib/build/cuda_tests.ts";
 import { hashSources, listSources, loadStamp } from "@lib/build/stamp.ts";
 import { findNvcc } from "@lib/build/toolchain.ts";
 
@@ -57,4 +58,18 @@ Deno.test("a stamp that is absent or not a stamp asks for a build", async () => 
   await Deno.writeTextFile(`${folder}/stamp.json`, JSON.stringify(stamp));
   assertEquals(await loadStamp(`${folder}/stamp.json`), stamp);
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("without nvcc nothing is compiled for CUDA, in one line", async () => {
+  await withCompiler("/nowhere/nvcc", async () => {
+    assertEquals(await compileCuda(), {
+      compiled: false,
+      note: "not compiled: nvcc, the CUDA compiler, is not here",
+    });
+  });
+});
+
+Deno.test("without a GPU the tests that need one are skipped in one line", async () => {
+  if (await findGpu() !== null) return;
+  assertEquals(await runCudaTests(), "no NVIDIA GPU is here");
 });

@@ -11,7 +11,8 @@ Each case is a small random model with a random adapter, run in fp32 on the CPU:
                          batch.{i}.* ten batches: see `save_batch`
                          logits, nll, grad.*   of batch 0, with the adapter before training;
                                      grad.* is the gradient of the sum of weight · nll
-                         nlls, grads.*         the same of batches 1 … 9; f16 where named grads
+                         nlls, grads.*, more_logits   the same of batches 1 … 9, logits of 1 … 3;
+                                     gradients and logits in f16
                          dropout_grads.*       of batches 0 … 2 under dropout; f16
                          losses, grad_norms    of ten AdamW steps, one a batch
                          final.*     the adapter after them
@@ -336,6 +337,7 @@ def save_results(tensors, plain, dropped, runs):
             tensors[name.replace("grad.", "grads.")] = rest.half()
             under = torch.stack([result[name] for result in dropped[: DROPOUT["batches"]]])
             tensors[name.replace("grad.", "dropout_grads.")] = under.half()
+    tensors["more_logits"] = torch.stack([result["logits"] for result in plain[1:4]]).half()
     tensors["nlls"] = torch.stack([result["nll"] for result in plain[1:]])
     for name, value in runs[0].items():
         tensors[name] = value

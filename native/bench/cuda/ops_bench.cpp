@@ -155,11 +155,14 @@ void weights() {
   w.absmax2 = absmax2.data;
   const double read = double(n) / 2 + double(blocks);
   moves("dequantize NF4 double", read + 2.0 * double(n),
-        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, device()); });
+        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, 0, kHidden, device()); });
+  moves("dequantize NF4 double, a quarter of the columns", (read + 2.0 * double(n)) / 4, [&] {
+    ops::dequantize(dst.data, kHidden / 4, w, 0, kFfn, kHidden / 4, kHidden / 4, device());
+  });
   w.absmax_codes = nullptr;
   w.absmax = absmax.data;
   moves("dequantize NF4", read + 3.0 * double(blocks) + 2.0 * double(n),
-        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, device()); });
+        [&] { ops::dequantize(dst.data, ld, w, 0, kFfn, 0, kHidden, device()); });
   moves("nf4_quantize", 4.5 * double(n),
         [&] { ops::nf4_quantize(packed.data, absmax.data, values.data, n, device()); });
 }
@@ -243,12 +246,13 @@ void layers(int64_t T) {
         [&] { ops::gather_rows(y.data, x.data, positions.data, T, kHidden, device()); });
   moves("scatter_add_rows", 3 * row,
         [&] { ops::scatter_add_rows(y.data, x.data, positions.data, T, kHidden, device()); });
-  const int64_t rows = 256;
-  const Block<float> logits(rows * kVocabulary), nll(rows);
-  const Block<act_t> dlogits(rows * kVocabulary);
-  moves("cross_entropy with gradient", 10.0 * double(rows * kVocabulary), [&] {
-    ops::cross_entropy(nll.data, dlogits.data, logits.data, positions.data, nullptr, rows,
-                       kVocabulary, device());
+  const int64_t targets = std::min<int64_t>(T, 2048), chunk = 16032;  // an eighth of the vocabulary
+  const Block<float> logits(targets * chunk), expected(targets * kHidden), softmax(targets * 4);
+  const Block<act_t> terms(targets * chunk);
+  const auto states = reinterpret_cast<ops::SoftmaxState*>(softmax.data);
+  moves("cross_entropy, a chunk with gradient", 6.0 * double(targets * chunk), [&] {
+    ops::cross_entropy_chunk(states, terms.data, expected.data, logits.data, chunk, positions.data,
+                             0, targets, chunk, kHidden, device());
   });
   const int64_t lora = 41943040;
   const Block<float> param(lora), m(lora), v(lora), grad(lora);

@@ -243,6 +243,58 @@ CUDA_OP_TEST(attention_prefix_equality) {
   });
 }
 
+#ifdef QLORA_CUDA_OPS
+// The shape that training runs, too large for the reference: every block has many tiles in turn.
+// All sets of kernels agree, and each with itself.
+CUDA_OP_TEST(attention_paths_agree) {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < 32; ++i) sizes.push_back(110 + i * 53 % 121);
+  for (const int64_t P : {336, 0}) {
+    const Setup setup = {P, sizes, 32, 8, 128, 8};
+    const Batch batch = batch_of(setup);
+    const Buffer<int32_t> cu(batch.cu);
+    ops::AttentionShape s = batch.shape;
+    s.cu_seqlens = cu.data();
+    s.cu_seqlens_host = batch.cu.data();
+    const int64_t T = s.T, columns_q = s.Q * s.D, width = (s.Q + 2 * s.G) * s.D;
+    const Matrix x(normal_bf16(T * width, 4), T, width, width + setup.gap);
+    const Matrix dy(normal_bf16(T * columns_q, 5), T, columns_q, columns_q + setup.gap);
+    Doubles first_out, first_dqkv;
+    on_every_path([&](const std::string& path) {
+      const std::string name = path + name_of(setup, batch);
+      const Buffer<float> lse(s.Q * T);
+      const Matrix y(T, columns_q, columns_q + setup.gap);
+      const Doubles out = twice(name + " out", [&] {
+        ops::attention_forward(y.data(), y.ld(), lse.data(), x.data(), x.ld(), s, device());
+        return y.read();
+      });
+      const Doubles dqkv = twice(name + " dqkv", [&] {
+        const Matrix fresh(T, width, width + setup.gap);
+        const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
+        ops::attention_backward(fresh.data(), fresh.ld(), dy.data(), dy.ld(), y.data(), y.ld(),
+                                lse.data(), x.data(), x.ld(), workspace.data(), s, device());
+        return fresh.read();
+      });
+      if (first_out.empty()) {
+        first_out = out;
+        first_dqkv = dqkv;
+        return;
+      }
+      compare_within(name + " out", out, first_out, 1e-2);
+      const int64_t firsts[] = {0, columns_q, columns_q + s.G * s.D, width};
+      for (int i = 0; i < 3; ++i) {
+        const int64_t count = firsts[i + 1] - firsts[i];
+        compare_within(name + (i == 0   ? " dq"
+                               : i == 1 ? " dk"
+                                        : " dv"),
+                       columns(dqkv, width, firsts[i], count),
+                       columns(first_dqkv, width, firsts[i], count), 1e-2);
+      }
+    });
+  }
+}
+#endif
+
 // ops.h: a trainer allocates the workspace once, for the largest sizes.
 CUDA_OP_TEST(attention_workspace) {
   for (const int64_t most : {100, 600, 1500, 5000, 20000}) {

@@ -247,10 +247,11 @@ CUDA_OP_TEST(absmax_quantize) {
   }
 }
 
-void check_dequantize(int64_t out, int64_t in, int64_t gap, bool nested, int64_t row,
-                      int64_t rows) {
-  const std::string name =
-      shape("out", out, "in", in, nested ? "double" : "plain", "rows", row, rows);
+// The window [row, row + rows) × [column, column + columns).
+void check_dequantize(int64_t out, int64_t in, int64_t gap, bool nested, int64_t row, int64_t rows,
+                      int64_t column, int64_t columns) {
+  const std::string name = shape("out", out, "in", in, nested ? "double" : "plain", "rows", row,
+                                 rows, "columns", column, columns);
   const int64_t n = out * in, blocks = (n + 63) / 64;
   const Quantized q = quantize(floats(normal_f32(n, 1)));
   std::vector<uint8_t> codes;
@@ -271,39 +272,49 @@ void check_dequantize(int64_t out, int64_t in, int64_t gap, bool nested, int64_t
     w.absmax = absmax.data();
   }
   Doubles want;
-  for (int64_t i = row * in; i < (row + rows) * in; ++i) {
+  for (int64_t k = 0; k < rows * columns; ++k) {
+    const int64_t i = (row + k / columns) * in + column + k % columns;
     const size_t block = size_t(i / 64);
     const int code = q.packed[size_t(i / 2)] >> (i % 2 == 0 ? 4 : 0) & 15;
     const float product = nested ? map[codes[block]] * absmax2[block / 256] : 0.0f;
     want.push_back(double(kCodes[code]) * double(nested ? product + 2.5f : q.absmax[block]));
   }
-  const Matrix dst(rows, in, in + gap);
-  ops::dequantize(dst.data(), dst.ld(), w, row, rows, device());
+  const Matrix dst(rows, columns, columns + gap);
+  ops::dequantize(dst.data(), dst.ld(), w, row, rows, column, columns, device());
   compare(name, dst.read(), want, bf16(want));
 }
 
 CUDA_OP_TEST(dequantize) {
   for (const bool nested : {false, true}) {
-    check_dequantize(1, 1, 0, nested, 0, 1);
-    check_dequantize(5, 33, 3, nested, 1, 3);
-    check_dequantize(7, 24, 8, nested, 2, 5);
-    check_dequantize(9, 100, 0, nested, 3, 4);
-    check_dequantize(64, 64, 16, nested, 0, 64);
-    check_dequantize(300, 512, 16, nested, 17, 200);
-    check_dequantize(129, 4096, 48, nested, 0, 129);
-    check_dequantize(11, 1600, 0, nested, 1, 9);   // rows end inside a warp's share
-    check_dequantize(9, 2056, 8, nested, 3, 6);    // and begin inside a block
-    check_dequantize(7000, 64, 16, nested, 0, 7000);  // more rows than warps
+    check_dequantize(1, 1, 0, nested, 0, 1, 0, 1);
+    check_dequantize(5, 33, 3, nested, 1, 3, 0, 33);
+    check_dequantize(5, 33, 3, nested, 1, 3, 7, 20);
+    check_dequantize(7, 24, 8, nested, 2, 5, 0, 24);
+    check_dequantize(9, 100, 0, nested, 3, 4, 0, 100);
+    check_dequantize(64, 64, 16, nested, 0, 64, 0, 64);
+    check_dequantize(300, 512, 16, nested, 17, 200, 0, 512);
+    check_dequantize(300, 512, 16, nested, 17, 200, 72, 136);
+    check_dequantize(300, 512, 0, nested, 17, 200, 4, 501);
+    check_dequantize(129, 4096, 48, nested, 0, 129, 0, 4096);
+    check_dequantize(129, 4096, 16, nested, 0, 129, 3072, 1024);
+    check_dequantize(11, 1600, 0, nested, 1, 9, 0, 1600);     // rows end inside a warp's share
+    check_dequantize(9, 2056, 8, nested, 3, 6, 0, 2056);      // and begin inside a block
+    check_dequantize(9, 2056, 8, nested, 3, 6, 1032, 1024);   // a window too
+    check_dequantize(7000, 64, 16, nested, 0, 7000, 0, 64);   // more rows than warps
   }
   const Doubles plain = normal_bf16(6 * 20, 1);
-  const Matrix from(plain, 6, 20, 32), dst(3, 20, 24);
+  const Matrix from(plain, 6, 20, 32), dst(3, 20, 24), part(3, 9, 16);
   ops::Weight w;
   w.out = 6;
   w.in = 20;
   w.plain = from.data();
   w.ld = 32;
-  ops::dequantize(dst.data(), dst.ld(), w, 2, 3, device());
+  ops::dequantize(dst.data(), dst.ld(), w, 2, 3, 0, 20, device());
   expect(dst.read() == Doubles(plain.begin() + 40, plain.begin() + 100), "a plain weight's rows");
+  ops::dequantize(part.data(), part.ld(), w, 2, 3, 5, 9, device());
+  Doubles want;
+  for (size_t i = 0; i < 27; ++i) want.push_back(plain[(2 + i / 9) * 20 + 5 + i % 9]);
+  expect(part.read() == want, "a plain weight's columns");
 }
 
 // ---- random -----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ void check_linear(int64_t m, int64_t out, int64_t in, bool is_nf4, float beta) {
     w.ld = plain.ld;
   }
   Matrix dense(out, in, in);
-  qlora::ops::dequantize(dense.data(), in, w, 0, out, op_test::device(1));
+  qlora::ops::dequantize(dense.data(), in, w, 0, out, 0, in, op_test::device(1));
   const Matrix start = beta != 0.0f ? Matrix::of(m, out, out + 1, 4) : Matrix(m, out, out + 1);
   Doubles want;
   for (int64_t i = 0; i < m * out; ++i) {

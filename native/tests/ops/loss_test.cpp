@@ -1,4 +1,4 @@
-// cross_entropy, sum_squares, accumulate and adamw against double precision.
+// cross_entropy_chunk and _finish, sum_squares, accumulate and adamw against double precision.
 #include "op_test.h"
 
 namespace {
@@ -6,61 +6,101 @@ namespace {
 using op_test::Numbers;
 using Doubles = std::vector<double>;
 
+namespace ops = qlora::ops;
+
+struct Loss {
+  Numbers nll, dx;
+};
+
+// The loss of logits [n, V] against a head [V, H], `step` columns at a time.
+Loss cross_entropy(const Numbers& logits, const Numbers& head, const std::vector<int32_t>& ids,
+                   const Numbers& weights, int64_t V, int64_t H, int64_t step, bool gradient,
+                   qlora::Device& device) {
+  const int64_t n = static_cast<int64_t>(ids.size()), ld = step + 3;
+  std::vector<ops::SoftmaxState> state(ids.size(), ops::SoftmaxState{NAN, NAN, NAN});
+  Loss out{Numbers(ids.size(), NAN), Numbers(gradient ? size_t(n * H) : 0, NAN)};
+  Numbers expected(size_t(n * H), NAN);
+  for (int64_t first = 0; first < V; first += step) {
+    const int64_t C = std::min(step, V - first);
+    op_test::Matrix z(n, C, ld), terms(n, C, ld);
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t c = 0; c < C; ++c) z(i, c) = logits[size_t(i * V + first + c)];
+    }
+    ops::cross_entropy_chunk(state.data(), gradient ? terms.data() : nullptr,
+                             gradient ? expected.data() : nullptr, z.data(), ld, ids.data(), first,
+                             n, C, H, device);
+    EXPECT(terms.guards_intact(), "guards");
+    if (!gradient) continue;
+    ops::gemm_f32(expected.data(), H, terms.data(), ld, false, head.data() + first * H, H, false, n,
+                  H, C, 1.0f, first > 0 ? 1.0f : 0.0f, device);
+  }
+  ops::Weight w;
+  w.out = V;
+  w.in = w.ld = H;
+  w.plain = head.data();
+  ops::cross_entropy_finish(out.nll.data(), gradient ? out.dx.data() : nullptr, state.data(),
+                            gradient ? expected.data() : nullptr, w, ids.data(),
+                            weights.empty() ? nullptr : weights.data(), n, H, device);
+  return out;
+}
+
 OP_TEST(cross_entropy_matches_double_precision) {
+  const int64_t H = 19;
   for (const int64_t V : {int64_t{1}, int64_t{5}, int64_t{123}, int64_t{4100}}) {
     const int64_t n = 6;
-    const std::string name = "V " + std::to_string(V);
     const Numbers logits = op_test::normal(n * V, 1, 5.0f), weights = op_test::normal(n, 2);
+    const Numbers head = op_test::normal(V * H, 3);
     std::vector<int32_t> ids;
-    Doubles want_nll, want_gradient;
+    Doubles want_nll, want_dx;
     for (int64_t i = 0; i < n; ++i) {
       ids.push_back(static_cast<int32_t>(i * 37 % V));
       double sum = 0.0;
       for (int64_t c = 0; c < V; ++c) sum += std::exp(double(logits[size_t(i * V + c)]));
       want_nll.push_back(std::log(sum) - double(logits[size_t(i * V + ids.back())]));
-      for (int64_t c = 0; c < V; ++c) {
-        const double p = std::exp(double(logits[size_t(i * V + c)])) / sum;
-        want_gradient.push_back(double(weights[size_t(i)]) * (p - (c == ids.back() ? 1.0 : 0.0)));
+      for (int64_t h = 0; h < H; ++h) {
+        double dx = -double(head[size_t(ids.back() * H + h)]);
+        for (int64_t c = 0; c < V; ++c) {
+          dx += std::exp(double(logits[size_t(i * V + c)])) / sum * double(head[size_t(c * H + h)]);
+        }
+        want_dx.push_back(double(weights[size_t(i)]) * dx);
       }
     }
-    const auto got = op_test::on_all_thread_counts<float>(name, [&](qlora::Device& device) {
-      Numbers nll(size_t(n), NAN), apart(size_t(n * V), NAN), in_place = logits;
-      qlora::ops::cross_entropy(nll.data(), apart.data(), logits.data(), ids.data(), weights.data(),
-                                n, V, device);
-      Numbers again(size_t(n), NAN), alone(size_t(n), NAN);
-      qlora::ops::cross_entropy(again.data(), in_place.data(), in_place.data(), ids.data(),
-                                weights.data(), n, V, device);
-      qlora::ops::cross_entropy(alone.data(), nullptr, logits.data(), ids.data(), nullptr, n, V,
-                                device);
-      EXPECT(op_test::same_bits(apart, in_place), name + ": in place");
-      EXPECT(op_test::same_bits(nll, again) && op_test::same_bits(nll, alone), name + ": nll");
-      nll.insert(nll.end(), apart.begin(), apart.end());
-      return nll;
-    });
-    const auto middle = got.begin() + n;
-    op_test::expect_close(Doubles(got.begin(), middle), want_nll, 1e-6, name + " nll");
-    op_test::expect_close(Doubles(middle, got.end()), want_gradient, 1e-6, name + " gradient");
+    for (const int64_t step : {V, (V + 2) / 3, std::min<int64_t>(V, 16)}) {
+      const std::string name = "V " + std::to_string(V) + " by " + std::to_string(step);
+      const auto got = op_test::on_all_thread_counts<float>(name, [&](qlora::Device& device) {
+        Loss loss = cross_entropy(logits, head, ids, weights, V, H, step, true, device);
+        const Loss alone = cross_entropy(logits, head, ids, {}, V, H, step, false, device);
+        EXPECT(op_test::same_bits(loss.nll, alone.nll), name + ": nll");
+        loss.nll.insert(loss.nll.end(), loss.dx.begin(), loss.dx.end());
+        return loss.nll;
+      });
+      const auto middle = got.begin() + n;
+      op_test::expect_close(Doubles(got.begin(), middle), want_nll, 1e-6, name + " nll");
+      op_test::expect_close(Doubles(middle, got.end()), want_dx, 2e-6, name + " dx");
+    }
   }
 }
 
 OP_TEST(cross_entropy_of_extreme_logits) {
   const Numbers logits = {1000.0f, -1000.0f, 0.0f, -1000.0f, 1000.0f, 0.0f};
-  const std::vector<int32_t> ids = {0, 0};
-  Numbers nll(2, NAN), gradient(6, NAN);
-  qlora::ops::cross_entropy(nll.data(), gradient.data(), logits.data(), ids.data(), nullptr, 2, 3,
-                            op_test::device(1));
-  op_test::expect_close(op_test::doubles(nll), {0.0, 2000.0}, 1e-7, "nll");
-  op_test::expect_close(op_test::doubles(gradient), {0, 0, 0, -1, 1, 0}, 1e-7, "gradient");
+  const Numbers head = {1.0f, 2.0f, 4.0f};
+  for (const int64_t step : {int64_t{1}, int64_t{2}, int64_t{3}}) {
+    const Loss loss =
+        cross_entropy(logits, head, {0, 0}, {}, 3, 1, step, true, op_test::device(1));
+    const std::string name = "by " + std::to_string(step);
+    op_test::expect_close(op_test::doubles(loss.nll), {0.0, 2000.0}, 1e-7, name + " nll");
+    op_test::expect_close(op_test::doubles(loss.dx), {0.0, 1.0}, 1e-7, name + " dx");
+  }
 }
 
 OP_TEST(cross_entropy_passes_on_what_is_not_a_number) {
-  Numbers logits(40, 0.0f);
-  logits[3] = NAN;
-  const std::vector<int32_t> ids = {0};
-  Numbers nll(1, 0.0f);
-  qlora::ops::cross_entropy(nll.data(), nullptr, logits.data(), ids.data(), nullptr, 1, 40,
-                            op_test::device(1));
-  EXPECT(std::isnan(nll[0]), "a NaN logit gives a NaN loss");
+  for (const int64_t at : {int64_t{3}, int64_t{39}}) {
+    Numbers logits(40, 0.0f);
+    logits[size_t(at)] = NAN;
+    const Loss loss = cross_entropy(logits, Numbers(40, 1.0f), {0}, {}, 40, 1, 16, false,
+                                    op_test::device(1));
+    EXPECT(std::isnan(loss.nll[0]), "a NaN logit gives a NaN loss");
+  }
 }
 
 OP_TEST(sums_match_double_precision) {

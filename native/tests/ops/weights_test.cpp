@@ -123,7 +123,7 @@ OP_TEST(double_quantisation_keeps_absmax_within_half_a_step) {
   EXPECT(back[0] == 0.25f && back[299] == 0.25f, "equal values come back");
 }
 
-OP_TEST(dequantize_reads_rows_that_begin_anywhere) {
+OP_TEST(dequantize_reads_windows_that_begin_anywhere) {
   for (const int64_t in : {int64_t{64}, int64_t{7}, int64_t{100}, int64_t{129}}) {
     for (const bool is_double : {false, true}) {
       const int64_t out = 9, n = out * in, blocks = (n + 63) / 64;
@@ -147,17 +147,20 @@ OP_TEST(dequantize_reads_rows_that_begin_anywhere) {
         w.absmax2 = absmax2.data();
       }
       const int64_t first = 2, rows = 5;
-      const auto got = op_test::on_all_thread_counts<double>(name, [&](qlora::Device& device) {
-        Matrix dst(rows, in, in + 3);
-        qlora::ops::dequantize(dst.data(), dst.ld, w, first, rows, device);
-        EXPECT(dst.guards_intact(), name);
-        return op_test::doubles(dst);
-      });
-      for (int64_t i = 0; i < rows * in; ++i) {
-        const int64_t at = first * in + i;
-        const int code = at % 2 == 0 ? packed[size_t(at / 2)] >> 4 : packed[size_t(at / 2)] & 15;
-        const float want = qlora::cpu::kNf4[code] * absmax[size_t(at / 64)];
-        EXPECT(got[size_t(i)] == double(want), name + " element " + std::to_string(i));
+      for (const int64_t column : {int64_t{0}, int64_t{1}, in / 2}) {
+        const int64_t columns = column == 0 ? in : in / 2;
+        const auto got = op_test::on_all_thread_counts<double>(name, [&](qlora::Device& device) {
+          Matrix dst(rows, columns, columns + 3);
+          qlora::ops::dequantize(dst.data(), dst.ld, w, first, rows, column, columns, device);
+          EXPECT(dst.guards_intact(), name);
+          return op_test::doubles(dst);
+        });
+        for (int64_t i = 0; i < rows * columns; ++i) {
+          const int64_t at = (first + i / columns) * in + column + i % columns;
+          const int code = at % 2 == 0 ? packed[size_t(at / 2)] >> 4 : packed[size_t(at / 2)] & 15;
+          const float want = qlora::cpu::kNf4[code] * absmax[size_t(at / 64)];
+          EXPECT(got[size_t(i)] == double(want), name + " element " + std::to_string(i));
+        }
       }
     }
   }
@@ -170,9 +173,9 @@ OP_TEST(plain_weights_are_copied) {
   w.in = 10;
   w.plain = source.data();
   w.ld = source.ld;
-  Matrix dst(3, 10, 11);
-  qlora::ops::dequantize(dst.data(), dst.ld, w, 2, 3, op_test::device(1));
-  for (int64_t i = 0; i < 30; ++i) EXPECT(dst(i / 10, i % 10) == source(2 + i / 10, i % 10), "row");
+  Matrix dst(3, 7, 11);
+  qlora::ops::dequantize(dst.data(), dst.ld, w, 2, 3, 1, 7, op_test::device(1));
+  for (int64_t i = 0; i < 21; ++i) EXPECT(dst(i / 7, i % 7) == source(2 + i / 7, 1 + i % 7), "row");
   EXPECT(dst.guards_intact(), "guards");
 }
 

@@ -113,45 +113,49 @@ OP_TEST(a_lost_gpu_is_told_by_every_call) {
 
   crash_the_gpu();
 
-  const auto expect_lost = [](qlora_status status, const std::string& message, const char* what) {
+  // The call is made before its message is read.
+  const auto expect_lost = [](const char* what, qlora_status status, const auto& message_of) {
+    const std::string message = message_of();
     EXPECT(status == QLORA_ERROR_DEVICE, std::string(what) + ": " + std::to_string(status));
     EXPECT(mentions(message, "restart") && mentions(message, "checkpoint"),
            what + (": " + message));
   };
+  const auto of_trainer = [&] { return qlora_trainer_error(trainer.get()); };
+  const auto of_model = [&] { return qlora_model_error(model.get()); };
   const fixture::Packed packed = fixture::pack(samples, true);
   const qlora_batch batch = packed.view();
   for (int round = 0; round < 2; ++round) {
     qlora_batch_result result{};
     result.struct_size = sizeof result;
-    expect_lost(qlora_trainer_accumulate(trainer.get(), &batch, nullptr, &result),
-                qlora_trainer_error(trainer.get()), "accumulate");
+    expect_lost("accumulate", qlora_trainer_accumulate(trainer.get(), &batch, nullptr, &result),
+                of_trainer);
     qlora_step_result step{};
     step.struct_size = sizeof step;
-    expect_lost(qlora_trainer_step(trainer.get(), 0.01, &step), qlora_trainer_error(trainer.get()),
-                "step");
+    expect_lost("step", qlora_trainer_step(trainer.get(), 0.01, &step), of_trainer);
     std::vector<char> state(static_cast<size_t>(bytes));
-    expect_lost(qlora_trainer_export_state(trainer.get(), state.data(), bytes),
-                qlora_trainer_error(trainer.get()), "export");
+    expect_lost("export", qlora_trainer_export_state(trainer.get(), state.data(), bytes),
+                of_trainer);
     std::vector<float> nll(samples.targets.size());
-    expect_lost(qlora_model_evaluate(model.get(), &batch, nll.data()),
-                qlora_model_error(model.get()), "evaluate");
+    expect_lost("evaluate", qlora_model_evaluate(model.get(), &batch, nll.data()), of_model);
     qlora_memory_report report{};
     report.struct_size = sizeof report;
-    expect_lost(qlora_model_memory(model.get(), &report), qlora_model_error(model.get()), "memory");
+    expect_lost("memory", qlora_model_memory(model.get(), &report), of_model);
     qlora_generator_config config;
     qlora_generator_config_default(&config);
     config.max_sequence_tokens = 20;
     config.max_prefix_tokens = 20;
     qlora_generator* generator = nullptr;
     char error[1024] = "";
-    expect_lost(qlora_generator_create(model.get(), &config, &generator, error, sizeof error),
-                error, "a generator");
+    expect_lost("a generator",
+                qlora_generator_create(model.get(), &config, &generator, error, sizeof error),
+                [&] { return error; });
     std::string message;
-    expect_lost(try_create(fixture::config_of(c), message), message, "another model");
+    expect_lost("another model", try_create(fixture::config_of(c), message),
+                [&] { return message; });
     char description[4096] = "";
     int64_t length = 0;
-    expect_lost(qlora_library_describe(description, sizeof description, &length), description,
-                "describe");
+    expect_lost("describe", qlora_library_describe(description, sizeof description, &length),
+                [&] { return description; });
   }
   trainer.reset();
   model.reset();
