@@ -458,7 +458,8 @@ typedef struct qlora_sampling {
   double repetition_penalty; /* 1: off; as transformers: over prompt and answer */
   int32_t top_k;             /* 0: off */
   int32_t num_stop_ids;
-  uint64_t seed;             /* same seed, prompt and settings: same tokens, whatever else runs */
+  uint64_t seed;             /* same seed, prompt and settings: same tokens, whatever else runs;
+                              * see qlora_generator_run */
   const int32_t* stop_ids;   /* (num_stop_ids); the stop token is emitted, then the sequence ends */
 } qlora_sampling;
 
@@ -504,6 +505,12 @@ QLORA_API qlora_status qlora_generator_remove(qlora_generator* generator, int32_
  * none is live. Emits tokens in order of steps; capacity ≥ max_steps · max_sequences always
  * suffices. *out_live: sequences still live. QLORA_ERROR_CANCELLED delivers the tokens of the steps
  * completed all the same (tokens, *out_count and *out_live are set); the next call goes on.
+ *
+ * How many steps a call takes changes no token. On the CPU a sequence's tokens are the same whatever
+ * else runs. On CUDA they are so among up to four live sequences and among more than four (of NF4
+ * weights; of plain ones the border is eight): the two are added up in different orders, so that
+ * their logits differ by rounding. The GPU works up to eight steps ahead: that long a cancelled call
+ * may go on.
  */
 QLORA_API qlora_status qlora_generator_run(qlora_generator* generator, int32_t max_steps,
                                            qlora_generated_token* tokens, int64_t capacity,

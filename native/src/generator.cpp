@@ -167,6 +167,10 @@ void Generator::follow_model() {
     version_ = model_->version();
   }
   model_->prepare();
+  if (recorded_angles_ != model_->weights().rope_cos()) {  // the table has grown and moved
+    recordings_.clear();
+    recorded_angles_ = model_->weights().rope_cos();
+  }
 }
 
 void Generator::set_prefix(const int32_t* token_ids, int64_t count) {

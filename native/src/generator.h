@@ -102,6 +102,7 @@ class Generator {
   std::unique_ptr<Arena> row_arena_;
   int64_t row_capacity_ = 0, shared_capacity_ = 0;
   std::map<int64_t, std::unique_ptr<Device::Recording>> recordings_;  // of steps, by rows
+  const float* recorded_angles_ = nullptr;
   // Rows of a pass; qkv_ and att_ have room for the tokens before them.
   act_t* residual_ = nullptr;   // [rows, H]
   act_t* delta_ = nullptr;      // [rows, H]
