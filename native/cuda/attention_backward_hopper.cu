@@ -63,30 +63,24 @@ __device__ inline void produce_dq(const Gradients& x, const Tokens& tokens, DqBu
                                   DqBarriers& barriers) {
   const int thread = threadIdx.x % kWarpgroup;
   TileWalk<kDqRows, Longest::last> walk(tokens, tokens.ratio, 0);
-  Announcer announcer;
   int filled = 0;
   Tile tile;
   for (int round = 0; walk.find(task_of(round) / tokens.G, tile); ++round) {
     const DqTask task(tokens, tile, task_of(round) % tokens.G);
     const act_t* const k = x.qkv + (int64_t{tokens.Q} + task.g) * D;
-    const act_t* const v = k + int64_t{tokens.G} * D;
     barrier_wait(&barriers.rows_free, ~round & 1);
-    produce_rows<D, kDqRows>(buffers.q, x.qkv, x.ld, tokens, task.begin, task.g, task.first,
-                             task.end, thread);
-    produce_rows<D, kDqRows>(buffers.dout, x.dout, x.ld_dout, tokens, task.begin, task.g,
-                             task.first, task.end, thread);
-    announcer.filled(&barriers.rows_filled);
+    produce_rows<D, kDqRows>({{buffers.q, x.qkv, x.ld}, {buffers.dout, x.dout, x.ld_dout}}, tokens,
+                             task.begin, task.g, task.first, task.end, thread);
+    barrier_arrive_by_copies(&barriers.rows_filled);
     for (int key = 0; key < task.keys; key += kDqKeys, ++filled) {
       const int stage = filled % kDqStages;
       barrier_wait(&barriers.free[stage], ~(filled / kDqStages) & 1);
-      produce_keys<D, kDqKeys>(buffers.k[stage], k, x.ld, task.begin, task.before, key, task.keys,
-                               thread);
-      produce_keys<D, kDqKeys>(buffers.v[stage], v, x.ld, task.begin, task.before, key, task.keys,
-                               thread);
-      announcer.filled(&barriers.filled[stage]);
+      produce_keys<D, kDqKeys>(buffers.k[stage], buffers.v[stage], k, x.ld, tokens.G * D,
+                               task.begin, task.before, key, task.keys, thread);
+      barrier_arrive_by_copies(&barriers.filled[stage]);
     }
   }
-  announcer.finish();
+  copies_wait_all();
 }
 
 // s: scores of rows g and g + 8 of a warp, becomes p; 0 for keys a row does not see.
@@ -152,7 +146,7 @@ __device__ inline void consume_dq(const Gradients& x, const Tokens& tokens, DqBu
     const int start = used;
     for (; used < group_end; ++used) {
       const int stage = used % kDqStages, first_key = (used - start) * kDqKeys;
-      barrier_wait(&barriers.filled[stage], used / kDqStages & 1);
+      wait_filled(&barriers.filled[stage], used / kDqStages & 1);
       hold(s);
       hold(dp);
       products_begin();
@@ -163,7 +157,7 @@ __device__ inline void consume_dq(const Gradients& x, const Tokens& tokens, DqBu
       products_wait<1>();
       hold(s);
       hold(dq);
-      if (used > start) release(&barriers.free[(used - 1) % kDqStages]);
+      if (used > start) release_product(&barriers.free[(used - 1) % kDqStages]);
       scores_to_p(s, lse_log2, limit, first_key, first_key + kDqKeys - 1 > warp_limit, scale_log2);
       hold(s);
       products_wait<0>();
@@ -183,7 +177,7 @@ __device__ inline void consume_dq(const Gradients& x, const Tokens& tokens, DqBu
     products_wait<0>();
     hold(dq);
     if (used > start) {
-      release(&barriers.free[(used - 1) % kDqStages]);
+      release_product(&barriers.free[(used - 1) % kDqStages]);
       const float scale[2] = {x.scale, x.scale};
       stage_rows<D, kDqRows>(buffers.dq, warp_row, dq, scale);
 #pragma unroll 4
@@ -199,7 +193,7 @@ __device__ inline void consume_dq(const Gradients& x, const Tokens& tokens, DqBu
     }
     for (; used < end; ++used) {
       barrier_wait(&barriers.filled[used % kDqStages], used / kDqStages & 1);
-      release(&barriers.free[used % kDqStages]);
+      release_product(&barriers.free[used % kDqStages]);
     }
   }
 }
@@ -213,11 +207,11 @@ __global__ void __launch_bounds__(kBlock, 1) dq_hopper_kernel(Gradients x, Token
   DqBuffers& buffers = aligned_buffers<DqBuffers>(shared);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kDqStages; ++stage) {
-      barrier_init(&barriers.filled[stage], kProducerWarps);
+      barrier_init(&barriers.filled[stage], kWarpgroup);
       barrier_init(&barriers.free[stage], kConsumerWarps);
     }
-    barrier_init(&barriers.rows_filled, kProducerWarps);
-    barrier_init(&barriers.rows_free, kConsumerWarps);
+    barrier_init(&barriers.rows_filled, kWarpgroup);
+    barrier_init(&barriers.rows_free, kConsumers * kWarpgroup);
   }
   __syncthreads();
   if (threadIdx.x >= kConsumers * kWarpgroup) {
@@ -285,25 +279,21 @@ __device__ inline void produce_key_rows(const Gradients& x, const Tokens& tokens
                                         KeyBarriers& barriers) {
   const int thread = threadIdx.x % kWarpgroup;
   KeyTaskWalk walk(tokens, prefix);
-  Announcer announcer;
   int filled = 0;
   KeyTask task;
   for (int round = 0; walk.find(task_of(round), task); ++round) {
     const act_t* const k = x.qkv + (int64_t{tokens.Q} + task.g) * D;
     const int side = round % 2;
     barrier_wait(&barriers.keys_free[side], ~(round / 2) & 1);
-    produce_keys<D, kTileKeys>(buffers.k[side], k, x.ld, task.begin, 0, task.first_key, task.keys,
-                               thread);
-    produce_keys<D, kTileKeys>(buffers.v[side], k + int64_t{tokens.G} * D, x.ld, task.begin, 0,
-                               task.first_key, task.keys, thread);
-    announcer.filled(&barriers.keys_filled[side]);
+    produce_keys<D, kTileKeys>(buffers.k[side], buffers.v[side], k, x.ld, tokens.G * D, task.begin,
+                               0, task.first_key, task.keys, thread);
+    barrier_arrive_by_copies(&barriers.keys_filled[side]);
     for (int row = task.first_row; row < task.end_row; row += kStepRows, ++filled) {
       const int stage = filled % kKeyStages;
       barrier_wait(&barriers.free[stage], ~(filled / kKeyStages) & 1);
-      produce_rows<D, kStepRows>(buffers.q[stage], x.qkv, x.ld, tokens, task.begin, task.g, row,
-                                 task.end_row, thread);
-      produce_rows<D, kStepRows>(buffers.dout[stage], x.dout, x.ld_dout, tokens, task.begin, task.g,
-                                 row, task.end_row, thread);
+      produce_rows<D, kStepRows>(
+          {{buffers.q[stage], x.qkv, x.ld}, {buffers.dout[stage], x.dout, x.ld_dout}}, tokens,
+          task.begin, task.g, row, task.end_row, thread);
       const int column = thread % kStepRows, at = row + column;
       const bool valid = at < task.end_row;
       const int64_t head = task.g * tokens.ratio + tokens.head_of(at);
@@ -313,10 +303,10 @@ __device__ inline void produce_key_rows(const Gradients& x, const Tokens& tokens
       } else {
         copy4_async(&buffers.delta[stage][column], x.delta + i, valid);
       }
-      announcer.filled(&barriers.filled[stage]);
+      barrier_arrive_by_copies(&barriers.filled[stage]);
     }
   }
-  announcer.finish();
+  copies_wait_all();
 }
 
 // Scores lie transposed, keys by rows. s becomes p; 0 in the rows before `seeing`, which see
@@ -365,7 +355,7 @@ __device__ inline void consume_key_rows(const Gradients& x, const Tokens& tokens
     const int seeing_row = (task.first_key + warp_key + 15) * tokens.ratio;
     int first_row = task.first_row + (group_begin - used) * kStepRows;
 
-    barrier_wait(&barriers.keys_filled[side], round / 2 & 1);
+    wait_filled(&barriers.keys_filled[side], round / 2 & 1);
     const act_t* const k_tile = buffers.k[side] + group_key * 64;
     const act_t* const v_tile = buffers.v[side] + group_key * 64;
     for (; used < group_begin; ++used) {
@@ -377,7 +367,7 @@ __device__ inline void consume_key_rows(const Gradients& x, const Tokens& tokens
     uint32_t p[kStepRows / 16][4], ds[kStepRows / 16][4];
     for (; used < end; ++used, first_row += kStepRows) {
       const int stage = used % kKeyStages;
-      barrier_wait(&barriers.filled[stage], used / kKeyStages & 1);
+      wait_filled(&barriers.filled[stage], used / kKeyStages & 1);
       hold(s);
       hold(dp);
       products_begin();
@@ -455,12 +445,12 @@ __global__ void __launch_bounds__(kBlock, 1)
   KeyBuffers& buffers = aligned_buffers<KeyBuffers>(shared);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kKeyStages; ++stage) {
-      barrier_init(&barriers.filled[stage], kProducerWarps);
-      barrier_init(&barriers.free[stage], kConsumerWarps);
+      barrier_init(&barriers.filled[stage], kWarpgroup);
+      barrier_init(&barriers.free[stage], kConsumers * kWarpgroup);
     }
     for (int side = 0; side < 2; ++side) {
-      barrier_init(&barriers.keys_filled[side], kProducerWarps);
-      barrier_init(&barriers.keys_free[side], kConsumerWarps);
+      barrier_init(&barriers.keys_filled[side], kWarpgroup);
+      barrier_init(&barriers.keys_free[side], kConsumers * kWarpgroup);
     }
   }
   __syncthreads();

@@ -47,28 +47,24 @@ __device__ inline void produce(const ForwardCall& f, const Tokens& x, Buffers& b
                                Barriers& barriers) {
   const int thread = threadIdx.x % kWarpgroup;
   TileWalk<kRows, Longest::last> walk(x, x.ratio, 0);
-  Announcer announcer;
-  int filled = 0, rows_filled = 0;
+  int filled = 0;
   Tile tile;
   for (int round = 0; walk.find(task_of(round) / x.G, tile); ++round) {
     const Work work(x, tile, task_of(round) % x.G);
     const act_t* const k = f.qkv + (int64_t{x.Q} + work.g) * D;
-    const act_t* const v = k + int64_t{x.G} * D;
-    barrier_wait(&barriers.q_free, ~rows_filled++ & 1);
-    produce_rows<D, kRows>(buffers.q, f.qkv, f.ld, x, work.begin, work.g, work.first, work.end,
+    barrier_wait(&barriers.q_free, ~round & 1);
+    produce_rows<D, kRows>({{buffers.q, f.qkv, f.ld}}, x, work.begin, work.g, work.first, work.end,
                            thread);
-    announcer.filled(&barriers.q_filled);
+    barrier_arrive_by_copies(&barriers.q_filled);
     for (int key = 0; key < work.keys; key += kKeys, ++filled) {
       const int stage = filled % kStages;
       barrier_wait(&barriers.free[stage], ~(filled / kStages) & 1);
-      produce_keys<D, kKeys>(buffers.k[stage], k, f.ld, work.begin, work.before, key, work.keys,
-                             thread);
-      produce_keys<D, kKeys>(buffers.v[stage], v, f.ld, work.begin, work.before, key, work.keys,
-                             thread);
-      announcer.filled(&barriers.filled[stage]);
+      produce_keys<D, kKeys>(buffers.k[stage], buffers.v[stage], k, f.ld, x.G * D, work.begin,
+                             work.before, key, work.keys, thread);
+      barrier_arrive_by_copies(&barriers.filled[stage]);
     }
   }
-  announcer.finish();
+  copies_wait_all();
 }
 
 __device__ inline void store_out(const ForwardCall& f, const Tokens& x, const Work& work,
@@ -104,7 +100,7 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
   const int group_row = warp / 4 * 64, warp_row = warp * 16;
   const float scale_log2 = f.scale * kLog2e;
   TileWalk<kRows, Longest::last> walk(x, x.ratio, 0);
-  int used = 0, rows_used = 0;  // buffers of keys and of rows, since the start
+  int used = 0;  // buffers of keys since the start
   Tile tile;
   for (int round = 0; walk.find(task_of(round) / x.G, tile); ++round) {
     const Work work(x, tile, task_of(round) % x.G);
@@ -116,7 +112,7 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
     const int end = used + (work.keys + kKeys - 1) / kKeys;
 
     uint32_t q[D / 16][4];
-    barrier_wait(&barriers.q_filled, rows_used++ & 1);
+    barrier_wait(&barriers.q_filled, round & 1);
     fragments_of_rows<D, kRows>(q, buffers.q, warp_row);
     release(&barriers.q_free);
 
@@ -133,7 +129,7 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
       float o[D / 8][4] = {}, s[kKeys / 8][4], shrink[2];
       uint32_t p[kKeys / 16][4];
 
-      barrier_wait(&barriers.filled[used % kStages], used / kStages & 1);
+      wait_filled(&barriers.filled[used % kStages], used / kStages & 1);
       hold(s);
       products_begin();
       multiply_keys<D>(s, q, buffers.k[used % kStages]);
@@ -147,7 +143,7 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
 
       for (int first_key = kKeys; used + 1 < group_end; ++used, first_key += kKeys) {
         const int next = used + 1;
-        barrier_wait(&barriers.filled[next % kStages], next / kStages & 1);
+        wait_filled(&barriers.filled[next % kStages], next / kStages & 1);
         hold(s);
         hold(o);
         products_begin();
@@ -162,7 +158,7 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
         hold(s);
         products_wait<0>();
         hold(o);
-        release(&barriers.free[used % kStages]);
+        release_product(&barriers.free[used % kStages]);
         rescale<D>(o, shrink);
 #pragma unroll
         for (int k = 0; k < kKeys / 16; ++k) to_fragment_a(p[k], s[2 * k], s[2 * k + 1]);
@@ -174,13 +170,13 @@ __device__ inline void consume(const ForwardCall& f, const Tokens& x, Buffers& b
       products_commit();
       products_wait<0>();
       hold(o);
-      release(&barriers.free[used % kStages]);
+      release_product(&barriers.free[used % kStages]);
       ++used;
       store_out(f, x, work, buffers.out, warp_row, o, rows);
     }
     for (; used < end; ++used) {
       barrier_wait(&barriers.filled[used % kStages], used / kStages & 1);
-      release(&barriers.free[used % kStages]);
+      release_product(&barriers.free[used % kStages]);
     }
   }
 }
@@ -195,18 +191,18 @@ __global__ void __launch_bounds__(kBlock, 1) forward_hopper_kernel(ForwardCall f
   Buffers& buffers = *reinterpret_cast<Buffers*>((address + 1023) / 1024 * 1024);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
-      barrier_init(&barriers.filled[stage], kProducerWarps);
+      barrier_init(&barriers.filled[stage], kWarpgroup);
       barrier_init(&barriers.free[stage], kConsumers * kWarpgroup / kWarp);
     }
-    barrier_init(&barriers.q_filled, kProducerWarps);
-    barrier_init(&barriers.q_free, kConsumers * kWarpgroup / kWarp);
+    barrier_init(&barriers.q_filled, kWarpgroup);
+    barrier_init(&barriers.q_free, kConsumers * kWarpgroup);
   }
   __syncthreads();
   if (threadIdx.x >= kConsumers * kWarpgroup) {
-    registers_down<24>();
+    registers_down<40>();
     produce(f, x, buffers, barriers);
   } else {
-    registers_up<240>();
+    registers_up<232>();
     consume(f, x, buffers, barriers);
   }
 #endif

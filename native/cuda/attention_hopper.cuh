@@ -1,7 +1,7 @@
 // What the Hopper attention kernels share. A block stays on its multiprocessor and takes one tile
 // after the other. Its last warpgroup, the producer, copies rows, keys and values into shared
 // memory as far ahead as there is room; the others, the consumers, multiply. Two barriers for each
-// buffer say "filled" and "free".
+// buffer say "filled", by the copies themselves as they land, and "free".
 #pragma once
 
 #include "attention.cuh"
@@ -66,72 +66,81 @@ __device__ inline int task_of(int round) {
   return round * static_cast<int>(gridDim.x) + place;
 }
 
-// The producer's side of the barriers: a buffer is announced when the copies into it have landed,
-// one buffer after it was filled, so that copies of two buffers are on their way.
-class Announcer {
- public:
-  // The copies started since the last call were for the buffer behind this barrier.
-  __device__ void filled(uint64_t* barrier) {
-    copies_commit();
-    if (last_ != nullptr) {
-      copies_wait<1>();
-      announce();
-    }
-    last_ = barrier;
-  }
-  __device__ void finish() {
-    if (last_ == nullptr) return;
-    copies_wait<0>();
-    announce();
-  }
-
- private:
-  __device__ void announce() {
-    fence_for_products();
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) barrier_arrive(last_);
-  }
-  uint64_t* last_ = nullptr;
-};
-
-constexpr int kProducerWarps = kWarpgroup / kWarp;
-
 // Among the four warps of a consumer.
 __device__ inline void sync_warpgroup() { sync_threads(1 + threadIdx.x / kWarpgroup, kWarpgroup); }
 
-// A consumer warp has read a buffer for the last time.
-__device__ inline void release(uint64_t* barrier) {
+// A consumer's thread has read or written a buffer for the last time: kConsumers · kWarpgroup
+// arrivals free it. An arrival orders its own thread's accesses; that of one lane for its warp
+// would do behind a __syncwarp, but racecheck does not follow it.
+__device__ inline void release(uint64_t* barrier) { barrier_arrive(barrier); }
+
+// The same for a buffer that products alone have read: an arrival for each warp.
+__device__ inline void release_product(uint64_t* barrier) {
   __syncwarp();
   if (threadIdx.x % kWarp == 0) barrier_arrive(barrier);
 }
 
-// The producer's copies; thread: 0 … 127. As load_keys and load_rows.
+// Waits until a buffer is filled, for products too.
+__device__ inline void wait_filled(uint64_t* barrier, int parity) {
+  barrier_wait(barrier, parity);
+  fence_for_products();
+}
+
+// The producer's copies; thread: 0 … 127. It copies a chunk of 16 bytes of every eighth row: all
+// are permuted alike. Chunks are counted in 32 bits, which reach 64 GB.
+constexpr int kProducerStep = 8;  // rows
+
+// As load_keys, for keys and their values, which lie `to_values` elements behind.
 template <int D, int kKeys>
-__device__ inline void produce_keys(act_t* tile, const act_t* from, int64_t ld, int segment_begin,
-                                    int before, int first, int count, int thread) {
-  constexpr int kChunks = D / 8, kStep = kWarpgroup / kChunks;
-  const int chunk = thread % kChunks;
-#pragma unroll 4
-  for (int row = thread / kChunks; row < kKeys; row += kStep) {
-    const int key = first + row;
+__device__ inline void produce_keys(act_t* k, act_t* v, const act_t* from, int64_t ld,
+                                    int to_values, int segment_begin, int before, int first,
+                                    int count, int thread) {
+  constexpr int kChunks = D / 8;
+  static_assert(kWarpgroup / kChunks == kProducerStep, "heads of 128");
+  const int chunk = thread % kChunks, row = thread / kChunks;
+  act_t* const k_row = swizzled<kKeys>(k, row, chunk);
+  act_t* const v_row = swizzled<kKeys>(v, row, chunk);
+  const uint4* const k_chunks = reinterpret_cast<const uint4*>(from);
+  const uint4* const v_chunks = reinterpret_cast<const uint4*>(from + to_values);
+  const uint32_t stride = static_cast<uint32_t>(ld / 8);
+#pragma unroll
+  for (int i = 0; i < kKeys; i += kProducerStep) {
+    const int key = first + row + i;
     const bool valid = key < count;
-    const int64_t token = key < before ? key : segment_begin + key - before;
-    copy16_async(swizzled<kKeys>(tile, row, chunk), from + (valid ? token * ld + chunk * 8 : 0),
-                 valid);
+    const uint32_t token = key < before ? key : segment_begin - before + key;
+    const uint32_t at = valid ? token * stride + chunk : 0;
+    copy16_async(k_row + i * 64, k_chunks + at, valid);
+    copy16_async(v_row + i * 64, v_chunks + at, valid);
   }
 }
-template <int D, int kRows>
-__device__ inline void produce_rows(act_t* tile, const act_t* from, int64_t ld, const Tokens& x,
-                                    int64_t begin, int g, int first, int64_t end, int thread) {
-  constexpr int kChunks = D / 8, kStep = kWarpgroup / kChunks;
-  const int chunk = thread % kChunks;
+
+// A matrix whose rows a tile takes.
+struct RowSource {
+  act_t* tile;
+  const act_t* from;
+  int64_t ld;
+};
+
+// As load_rows, for tiles of the same rows of several matrices.
+template <int D, int kRows, int kSources>
+__device__ inline void produce_rows(const RowSource (&sources)[kSources], const Tokens& x,
+                                    int begin, int g, int first, int64_t end, int thread) {
+  constexpr int kChunks = D / 8;
+  static_assert(kWarpgroup / kChunks == kProducerStep, "heads of 128");
+  const int chunk = thread % kChunks, row = thread / kChunks;
 #pragma unroll 4
-  for (int row = thread / kChunks; row < kRows; row += kStep) {
-    const int at = first + row;
+  for (int i = 0; i < kRows; i += kProducerStep) {
+    const int at = first + row + i;
     const bool valid = at < end;
-    const int64_t token = begin + x.token_of(at), head = g * x.ratio + x.head_of(at);
-    copy16_async(swizzled<kRows>(tile, row, chunk),
-                 from + (valid ? token * ld + head * D + chunk * 8 : 0), valid);
+    const uint32_t token = begin + x.token_of(at);
+    const uint32_t column = (g * x.ratio + x.head_of(at)) * kChunks + chunk;
+#pragma unroll
+    for (const RowSource& source : sources) {
+      const uint32_t stride = static_cast<uint32_t>(source.ld / 8);
+      const uint32_t from = valid ? token * stride + column : 0;
+      copy16_async(swizzled<kRows>(source.tile, row, chunk) + i * 64,
+                   reinterpret_cast<const uint4*>(source.from) + from, valid);
+    }
   }
 }
 

@@ -37,6 +37,7 @@ template <int kPending>
 __device__ inline void copies_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
+__device__ inline void copies_wait_all() { asm volatile("cp.async.wait_all;\n" ::: "memory"); }
 
 // Four 8 × 8 matrices; lanes 8i … 8i + 7 give the addresses of the rows of matrix i.
 __device__ inline void load_matrices(uint32_t r[4], const void* row) {

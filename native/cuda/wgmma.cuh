@@ -26,6 +26,12 @@ __device__ inline void barrier_arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier))
                : "memory");
 }
+// Arrives when all copies that this thread has started have landed.
+__device__ inline void barrier_arrive_by_copies(uint64_t* barrier) {
+  asm volatile(
+      "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];\n" ::"r"(shared_address(barrier))
+      : "memory");
+}
 // Until the phase of this parity (0 for the first) is complete.
 __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
   asm volatile(
@@ -41,8 +47,8 @@ __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
 __device__ inline void sync_threads(int id, int threads) {
   asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
 }
-// Orders this thread's writes to shared memory before the products that read them, which other
-// threads start behind a barrier.
+// Orders the writes to shared memory that this thread knows of, its own and those behind barriers
+// it has waited for, before the products that it starts.
 __device__ inline void fence_for_products() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 }

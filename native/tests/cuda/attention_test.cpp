@@ -2,6 +2,7 @@
 // take the tensor-core kernels and heads that do not, segments that fill no tile, prefixes long
 // enough to be summed in parts.
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "cuda_test.h"
@@ -244,54 +245,117 @@ CUDA_OP_TEST(attention_prefix_equality) {
 }
 
 #ifdef QLORA_CUDA_OPS
-// The shape that training runs, too large for the reference: every block has many tiles in turn.
-// All sets of kernels agree, and each with itself.
+// All sets of kernels agree, and each with itself, on what is too large for the reference.
+void paths_agree(const Setup& setup) {
+  const Batch batch = batch_of(setup);
+  const Buffer<int32_t> cu(batch.cu);
+  ops::AttentionShape s = batch.shape;
+  s.cu_seqlens = cu.data();
+  s.cu_seqlens_host = batch.cu.data();
+  const int64_t T = s.T, columns_q = s.Q * s.D, width = (s.Q + 2 * s.G) * s.D;
+  const Matrix x(normal_bf16(T * width, 4), T, width, width + setup.gap);
+  const Matrix dy(normal_bf16(T * columns_q, 5), T, columns_q, columns_q + setup.gap);
+  Doubles first_out, first_dqkv;
+  on_every_path([&](const std::string& path) {
+    const std::string name = path + name_of(setup, batch);
+    const Buffer<float> lse(s.Q * T);
+    const Matrix y(T, columns_q, columns_q + setup.gap);
+    const Doubles out = twice(name + " out", [&] {
+      ops::attention_forward(y.data(), y.ld(), lse.data(), x.data(), x.ld(), s, device());
+      return y.read();
+    });
+    const Doubles dqkv = twice(name + " dqkv", [&] {
+      const Matrix fresh(T, width, width + setup.gap);
+      const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
+      ops::attention_backward(fresh.data(), fresh.ld(), dy.data(), dy.ld(), y.data(), y.ld(),
+                              lse.data(), x.data(), x.ld(), workspace.data(), s, device());
+      return fresh.read();
+    });
+    if (first_out.empty()) {
+      first_out = out;
+      first_dqkv = dqkv;
+      return;
+    }
+    compare_within(name + " out", out, first_out, 1e-2);
+    const int64_t firsts[] = {0, columns_q, columns_q + s.G * s.D, width};
+    for (int i = 0; i < 3; ++i) {
+      const int64_t count = firsts[i + 1] - firsts[i];
+      compare_within(name + (i == 0   ? " dq"
+                             : i == 1 ? " dk"
+                                      : " dv"),
+                     columns(dqkv, width, firsts[i], count),
+                     columns(first_dqkv, width, firsts[i], count), 1e-2);
+    }
+  });
+}
+
+// The shape that training runs: every block has many tiles in turn.
 CUDA_OP_TEST(attention_paths_agree) {
   std::vector<int64_t> sizes;
   for (int64_t i = 0; i < 32; ++i) sizes.push_back(110 + i * 53 % 121);
-  for (const int64_t P : {336, 0}) {
-    const Setup setup = {P, sizes, 32, 8, 128, 8};
-    const Batch batch = batch_of(setup);
-    const Buffer<int32_t> cu(batch.cu);
-    ops::AttentionShape s = batch.shape;
-    s.cu_seqlens = cu.data();
-    s.cu_seqlens_host = batch.cu.data();
-    const int64_t T = s.T, columns_q = s.Q * s.D, width = (s.Q + 2 * s.G) * s.D;
-    const Matrix x(normal_bf16(T * width, 4), T, width, width + setup.gap);
-    const Matrix dy(normal_bf16(T * columns_q, 5), T, columns_q, columns_q + setup.gap);
-    Doubles first_out, first_dqkv;
-    on_every_path([&](const std::string& path) {
-      const std::string name = path + name_of(setup, batch);
-      const Buffer<float> lse(s.Q * T);
-      const Matrix y(T, columns_q, columns_q + setup.gap);
-      const Doubles out = twice(name + " out", [&] {
-        ops::attention_forward(y.data(), y.ld(), lse.data(), x.data(), x.ld(), s, device());
-        return y.read();
-      });
-      const Doubles dqkv = twice(name + " dqkv", [&] {
-        const Matrix fresh(T, width, width + setup.gap);
-        const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
-        ops::attention_backward(fresh.data(), fresh.ld(), dy.data(), dy.ld(), y.data(), y.ld(),
-                                lse.data(), x.data(), x.ld(), workspace.data(), s, device());
-        return fresh.read();
-      });
-      if (first_out.empty()) {
-        first_out = out;
-        first_dqkv = dqkv;
-        return;
-      }
-      compare_within(name + " out", out, first_out, 1e-2);
-      const int64_t firsts[] = {0, columns_q, columns_q + s.G * s.D, width};
-      for (int i = 0; i < 3; ++i) {
-        const int64_t count = firsts[i + 1] - firsts[i];
-        compare_within(name + (i == 0   ? " dq"
-                               : i == 1 ? " dk"
-                                        : " dv"),
-                       columns(dqkv, width, firsts[i], count),
-                       columns(first_dqkv, width, firsts[i], count), 1e-2);
-      }
-    });
+  for (const int64_t P : {336, 0}) paths_agree({P, sizes, 32, 8, 128, 8});
+}
+
+// Prefixes, sequences and ratios of all kinds, so that tiles end anywhere.
+CUDA_OP_TEST(attention_paths_agree_everywhere) {
+  const std::pair<int64_t, int64_t> heads[] = {{8, 2}, {4, 4}, {8, 1}, {6, 2}, {5, 1}, {7, 1}};
+  const int64_t prefixes[] = {0, 1, 63, 64, 65, 127, 300, 513};
+  uint32_t state = 1;
+  const auto below = [&](uint32_t n) {
+    state = state * 1664525u + 1013904223u;
+    return int64_t{(state >> 8) % n};
+  };
+  for (int i = 0; i < 24; ++i) {
+    std::vector<int64_t> sizes;
+    for (int64_t left = below(40) + 1; left > 0; --left) {
+      sizes.push_back(i % 3 == 0 ? below(8) : i % 3 == 1 ? below(90) : below(30) * below(12));
+    }
+    sizes.push_back(1 + below(260));
+    paths_agree({prefixes[i % 8], sizes, heads[i % 6].first, heads[i % 6].second, 128, 8});
   }
+}
+
+// The same bits 200 times, beside other work that changes when what arrives: a missing barrier
+// shows.
+CUDA_OP_TEST(attention_repeats) {
+  const Setup setup = {97, {61, 110, 1, 90, 170, 33, 64, 128, 75, 140, 20, 99}, 32, 8, 128, 0};
+  const Batch batch = batch_of(setup);
+  const Buffer<int32_t> cu(batch.cu);
+  ops::AttentionShape s = batch.shape;
+  s.cu_seqlens = cu.data();
+  s.cu_seqlens_host = batch.cu.data();
+  const int64_t T = s.T, columns_q = s.Q * s.D, width = (s.Q + 2 * s.G) * s.D;
+  const Matrix x(normal_bf16(T * width, 6), T, width, width);
+  const Matrix dy(normal_bf16(T * columns_q, 7), T, columns_q, columns_q);
+  const std::unique_ptr<qlora::Device> beside = qlora::Device::create(qlora::DeviceOptions());
+  constexpr int64_t kNumbers = int64_t{1} << 22;
+  const Buffer<float> numbers(kNumbers);
+  on_every_path([&](const std::string& path) {
+    const Buffer<act_t> out(T * columns_q), dqkv(T * width);
+    const Buffer<float> lse(s.Q * T);
+    const Buffer<char> workspace(static_cast<int64_t>(ops::attention_backward_workspace(s)));
+    std::vector<act_t> first_out, first_dqkv;
+    int differ = 0;
+    for (int i = 0; i < 200; ++i) {
+      for (int more = i % 4; more > 0; --more) {
+        ops::random_normal(numbers.data(), kNumbers, 1, 0, 1.0, *beside);
+      }
+      ops::attention_forward(out.data(), columns_q, lse.data(), x.data(), width, s, device());
+      ops::attention_backward(dqkv.data(), width, dy.data(), columns_q, out.data(), columns_q,
+                              lse.data(), x.data(), width, workspace.data(), s, device());
+      const std::vector<act_t> now_out = out.read(), now_dqkv = dqkv.read();
+      if (i == 0) {
+        first_out = now_out;
+        first_dqkv = now_dqkv;
+      }
+      const auto same = [](const std::vector<act_t>& a, const std::vector<act_t>& b) {
+        return std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0;
+      };
+      if (!same(now_out, first_out) || !same(now_dqkv, first_dqkv)) ++differ;
+    }
+    expect(differ == 0, shape(path + "repeats that differ from the first of 200:", differ));
+  });
+  beside->synchronize();
 }
 #endif
 
