@@ -43,6 +43,9 @@ inline void Block<act_t>::fill(int64_t count, uint64_t seed) {
   const Block<float> piece(std::min(count, kPiece), seed);
   for (int64_t begin = 0; begin < count; begin += kPiece) {
     const int64_t size = std::min(kPiece, count - begin);
+    if (begin > 0) {  // repeated values would draw less power in a product
+      ops::random_normal(piece.data, size, seed, uint64_t(begin / kPiece), 1.0, device());
+    }
     ops::scale_cast(data + begin, size, piece.data, 1, size, 1.0f, device());
   }
   device().synchronize();

@@ -1,13 +1,12 @@
 #include "gemm_algorithms.h"
 
-#include <cublasLt.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "bench.h"
+#include "rounds.h"
 
 namespace bench {
 namespace {
@@ -44,33 +43,24 @@ int attribute(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAtt
   return static_cast<int>(value);
 }
 
+// cuBLASLt 13's numbers of the tiles that it takes for large products; older headers lack some.
 std::string tile_name(int tile) {
-  switch (tile) {
-    case CUBLASLT_MATMUL_TILE_64x64:
-      return "64x64";
-    case CUBLASLT_MATMUL_TILE_64x128:
-      return "64x128";
-    case CUBLASLT_MATMUL_TILE_128x64:
-      return "128x64";
-    case CUBLASLT_MATMUL_TILE_64x256:
-      return "64x256";
-    case CUBLASLT_MATMUL_TILE_128x128:
-      return "128x128";
-    case CUBLASLT_MATMUL_TILE_256x64:
-      return "256x64";
-    case CUBLASLT_MATMUL_TILE_128x256:
-      return "128x256";
-    case CUBLASLT_MATMUL_TILE_256x128:
-      return "256x128";
-    case CUBLASLT_MATMUL_TILE_128x192:
-      return "128x192";
-    case CUBLASLT_MATMUL_TILE_192x128:
-      return "192x128";
-    case CUBLASLT_MATMUL_TILE_128x160:
-      return "128x160";
-    default:
-      return "tile " + std::to_string(tile);
+  struct Tile {
+    int number;
+    const char* name;
+  };
+  static const Tile tiles[] = {
+      {12, "32x64"},    {14, "32x128"},   {15, "64x64"},    {17, "64x128"},   {18, "128x64"},
+      {19, "64x256"},   {20, "128x128"},  {21, "256x64"},   {23, "128x256"},  {24, "256x128"},
+      {26, "64x96"},    {29, "128x160"},  {30, "160x128"},  {31, "192x128"},  {32, "128x192"},
+      {194, "160x192"}, {195, "160x256"}, {197, "168x128"}, {201, "176x128"}, {209, "192x192"},
+      {248, "320x128"}, {412, "128x208"}, {415, "128x232"}, {417, "128x248"}, {419, "128x272"},
+      {423, "128x304"}, {467, "192x176"}, {470, "192x208"}, {499, "256x136"}, {500, "256x144"},
+      {501, "256x152"}, {502, "256x160"}};
+  for (const Tile& known : tiles) {
+    if (known.number == tile) return known.name;
   }
+  return "tile " + std::to_string(tile);
 }
 
 std::string cluster_name(int cluster) {
@@ -94,7 +84,8 @@ std::string cluster_name(int cluster) {
   }
 }
 
-// The choices for one product, in cuBLASLt's order: a row each, then one of the first and the best.
+// The choices for one product, in cuBLASLt's order, timed in turns: a row each, then one of the
+// best.
 std::string time_product(const Product& p, double ceiling) {
   const Block<act_t> a(p.m * p.lda, 1), b((p.trans_b ? p.n : p.k) * p.ldb, 2), c(p.m * p.ldc, 3);
   cublasLtMatmulDesc_t description;
@@ -130,42 +121,37 @@ std::string time_product(const Product& p, double ceiling) {
              "choices");
   const float alpha = 1.0f, beta = 0.0f;
   const double flops = 2.0 * double(p.m) * double(p.n) * double(p.k);
-  double first_time = 0, best_time = 1e9;
+  double best_ratio = 1e9;
   std::string best_row;
   std::printf("%s: m %lld n %lld k %lld, ld %lld %lld %lld\n", p.name.c_str(),
               static_cast<long long>(p.m), static_cast<long long>(p.n), static_cast<long long>(p.k),
               static_cast<long long>(p.lda), static_cast<long long>(p.ldb),
               static_cast<long long>(p.ldc));
+  std::vector<Way> ways;
   for (int i = 0; i < count; ++i) {
-    const cublasLtMatmulAlgo_t& algorithm = found[size_t(i)].algo;
-    const auto run = [&] {
-      check_blas(
-          cublasLtMatmul(device().blas(), description, &alpha, b.data, left, a.data, right, &beta,
-                         c.data, result, c.data, result, &algorithm, device().blas_workspace(),
-                         found[size_t(i)].workspaceSize, device().stream()),
-          "product");
-    };
-    const double seconds = time_of(run, 5);
+    const cublasLtMatmulHeuristicResult_t& choice = found[size_t(i)];
+    ways.push_back({choice_name(choice.algo), [&, choice] {
+                      check_blas(cublasLtMatmul(device().blas(), description, &alpha, b.data, left,
+                                                a.data, right, &beta, c.data, result, c.data,
+                                                result, &choice.algo, device().blas_workspace(),
+                                                choice.workspaceSize, device().stream()),
+                                 "product");
+                    }});
+  }
+  const std::vector<Times> times = time_in_rounds(ways, 9, 1e-3);
+  for (int i = 0; i < count; ++i) {
+    const double seconds = times[size_t(i)].seconds;
     char row[240];
     std::snprintf(row, sizeof row,
-                  "%2d %8.4f ms %6.1f TFLOP/s %5.1f %%  id %d %s stages %d cluster %s split %d "
-                  "scheme %d swizzle %d custom %d inner %d workspace %.1f MB waves %.2f",
-                  i, seconds * 1e3, flops / seconds / 1e12, 100 * flops / seconds / ceiling,
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_ID),
-                  tile_name(attribute(algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID)).c_str(),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_STAGES_ID),
-                  cluster_name(attribute(algorithm, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID)).c_str(),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION),
-                  attribute(algorithm, CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID),
-                  double(found[size_t(i)].workspaceSize) / 1e6,
+                  "%2d %8.4f ms  %6.1f %% of the first's time  %6.1f TFLOP/s %5.1f %%  %5.0f MHz  "
+                  "%s, workspace %.1f MB, waves %.2f",
+                  i, seconds * 1e3, 100 * times[size_t(i)].of_first, flops / seconds / 1e12,
+                  100 * flops / seconds / ceiling, times[size_t(i)].clock,
+                  ways[size_t(i)].name.c_str(), double(found[size_t(i)].workspaceSize) / 1e6,
                   double(found[size_t(i)].wavesCount));
     std::printf("  %s\n", row);
-    if (i == 0) first_time = seconds;
-    if (seconds < best_time) {
-      best_time = seconds;
+    if (times[size_t(i)].of_first < best_ratio) {
+      best_ratio = times[size_t(i)].of_first;
       best_row = row;
     }
   }
@@ -175,9 +161,8 @@ std::string time_product(const Product& p, double ceiling) {
   cublasLtMatrixLayoutDestroy(result);
   cublasLtMatmulDescDestroy(description);
   char summary[400];
-  std::snprintf(summary, sizeof summary, "%-34s m %5lld first %8.4f ms %5.1f %%  best %s",
-                p.name.c_str(), static_cast<long long>(p.m), first_time * 1e3,
-                100 * flops / first_time / ceiling, best_row.c_str());
+  std::snprintf(summary, sizeof summary, "%-34s m %5lld first %8.4f ms  best %s", p.name.c_str(),
+                static_cast<long long>(p.m), times[0].seconds * 1e3, best_row.c_str());
   return summary;
 }
 
@@ -187,24 +172,24 @@ struct Group {
 };
 
 // Forward and backward of a group with its adapter's columns behind the weight's, as the graph has
-// them; then with rows padded to 64 values; then without the adapter: what its columns cost.
+// them.
 void add_products(std::vector<Product>& products, const Group& g, int64_t m) {
-  const int64_t all = g.in + g.rank, padded = (all + 63) / 64 * 64;
+  const int64_t all = g.in + g.rank;
   const std::string name = g.name;
   products.push_back({name + " forward", m, g.out, all, true, all, all, g.out});
   products.push_back({name + " backward", m, all, g.out, false, g.out, all, all});
-  if (m < 4096) return;
-  products.push_back({name + " forward, ld padded", m, g.out, all, true, padded, padded, g.out});
-  products.push_back({name + " forward, k padded", m, g.out, padded, true, padded, padded, g.out});
-  products.push_back({name + " backward, ld padded", m, all, g.out, false, g.out, padded, padded});
-  products.push_back({name + " backward, dX alone", m, g.in, g.out, false, g.out, padded, padded});
-  products.push_back(
-      {name + " backward, dU alone", m, g.rank, g.out, false, g.out, padded, padded});
-  products.push_back({name + " forward, no adapter", m, g.out, g.in, true, g.in, g.in, g.out});
-  products.push_back({name + " backward, no adapter", m, g.in, g.out, false, g.out, g.in, g.in});
 }
 
 }  // namespace
+
+std::string choice_name(const cublasLtMatmulAlgo_t& algorithm) {
+  std::string name = tile_name(attribute(algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID)) + " cluster " +
+                     cluster_name(attribute(algorithm, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID)) +
+                     " custom " +
+                     std::to_string(attribute(algorithm, CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION));
+  const int split = attribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+  return split == 1 ? name : name + " split " + std::to_string(split);
+}
 
 void gemm_algorithms(int64_t tokens) {
   const Group groups[] = {{"qkv", 6144, 4096, 48},

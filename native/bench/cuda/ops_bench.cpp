@@ -2,6 +2,7 @@
 // copy bandwidth and the product rate measured in the same run.
 //   qlora_cuda_ops_bench [tokens] [filter]   only rows whose name contains the filter
 //   qlora_cuda_ops_bench --algos [tokens]    cuBLASLt's choices for the products, one by one
+//   qlora_cuda_ops_bench --adapter [tokens]  what the adapter's columns cost the products
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapter_products.h"
 #include "attention_path.h"
 #include "bench.h"
 #include "gemm_algorithms.h"
@@ -416,9 +418,10 @@ int main(int argc, char** argv) {
   try {
     std::printf("%s\n", qlora::Device::describe().c_str());
     device().make_current();
-    const bool algos = argc > 1 && std::string(argv[1]) == "--algos";
-    if (algos) {
-      bench::gemm_algorithms(argc > 2 ? std::atoll(argv[2]) : 0);
+    const std::string mode = argc > 1 ? argv[1] : "";
+    if (mode == "--algos" || mode == "--adapter") {
+      const int64_t tokens = argc > 2 ? std::atoll(argv[2]) : 0;
+      mode == "--algos" ? bench::gemm_algorithms(tokens) : bench::adapter_products(tokens);
       bench::shared_device().reset();
       return 0;
     }
