@@ -35,18 +35,28 @@ __device__ inline uint32_t word_of(const uint4& x, int i) {
   return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w;
 }
 
-// Into how many parts to cut `steps` steps of work, tiles times, so that blocks fill the slots of
-// the GPU evenly; a part costs `overhead` steps of its own.
-inline int64_t choose_parts(int64_t tiles, int64_t steps, int64_t slots, int64_t overhead) {
-  int64_t best = 1, best_cost = INT64_MAX;
-  for (int64_t parts = 1; parts <= std::min<int64_t>(steps, 64); ++parts) {
-    const int64_t cost = ceil_div(tiles * parts, slots) * (ceil_div(steps, parts) + overhead);
-    if (cost < best_cost) {
-      best = parts;
-      best_cost = cost;
-    }
+// Tiles of `steps` steps each, laid end to end and cut into equal stretches, one a block: no block
+// has more than a step more than another, whatever the sizes. A tile may thus be the work of
+// several blocks, whose partial sums are added in the order of the blocks.
+struct Split {
+  int units;  // steps of all tiles: of thousands of elements each
+  int steps, blocks;
+
+  __device__ int begin(int block) const {
+    return static_cast<int>(int64_t{block} * units / blocks);
   }
-  return best;
+  // The block that has a step in its stretch.
+  __device__ int block_of(int unit) const {
+    return static_cast<int>(((int64_t{unit} + 1) * blocks - 1) / units);
+  }
+};
+
+// For at most `slots` blocks, those that run at a time.
+inline Split split_evenly(int64_t tiles, int64_t steps, int64_t slots) {
+  constexpr int64_t kLeast = 4;  // steps worth a block's beginning and end
+  const int64_t units = tiles * steps;
+  const int64_t blocks = std::max<int64_t>(1, std::min(slots, units / kLeast));
+  return {static_cast<int>(units), static_cast<int>(steps), static_cast<int>(blocks)};
 }
 
 // Room for partial sums: cuBLASLt's workspace, which no product needs while one of these ops runs.

@@ -1,13 +1,14 @@
 // lora_down_forward: U [T, R] = drop(X) · Aᵀ, X read once.
 //
-// A block takes 64 tokens and a stretch of columns, 128 at a time: two groups of 32 tokens by four
-// quarters of 32 columns, a warp each. A's 128 columns lie in shared memory in the order of the
-// lanes that read them. At the end the quarters are added in order; where the columns are cut in
-// parts to fill the GPU, a second kernel adds the parts in order.
+// A block takes tiles of 64 tokens and stretches of columns, 128 at a time: two groups of 32 tokens
+// by four quarters of 32 columns, a warp each. A's 128 columns lie in shared memory in the order of
+// the lanes that read them. At the end of a stretch the quarters are added in order; where a tile
+// is the work of several blocks, the last of them to finish adds all their sums, in order.
 //
 // 2 bytes and 2R FLOPs an element of X: bound by memory, with Philox close behind. At 8 elements a
 // lane the loop is 73 instructions (R 16, sm_90), of which 16 wide multiplications; while 512 bytes
 // arrive for a warp at an H200's rate, its multiprocessor issues about 130.
+#include "last_block.cuh"
 #include "lora.cuh"
 
 namespace qlora {
@@ -24,12 +25,13 @@ constexpr int kRows = 4;    // tokens a lane holds: g, g + 8, g + 16, g + 24 of 
 struct Down {
   act_t* u;
   int64_t ldu;
-  float* partial;  // [parts, T, 8 · kTiles], or null: u is written
+  float* partial;     // [blocks, 2, kTokens, 8 · kTiles]: of a block's first tile and its last
+  unsigned* tickets;  // (blocks)
   const act_t* x;
   int64_t ldx;
   const act_t* a;  // [R, in]
   int T, in, R;
-  int part_columns;  // a multiple of kColumns
+  Split split;  // tiles: kTokens tokens; steps: kColumns columns
   DropoutMask mask;
 };
 
@@ -42,7 +44,7 @@ struct DownStage {
 template <int kTiles>
 union DownShared {
   DownStage<kTiles> stages[kStages];
-  float sums[kQuarters][kTokens][8 * kTiles];
+  float sums[kQuarters][kTokens][8 * kTiles + 8];  // rows in different banks
 };
 
 // What a thread copies in every step: its own columns of kRows tokens, and chunks of A.
@@ -85,103 +87,149 @@ struct DownSource {
   }
 };
 
+// u = scale · sum, four ranks of a token.
+__device__ inline void write_u(const Down& d, int t, int rank, const float4& sum) {
+  act_t* const to = d.u + int64_t{t} * d.ldu + rank;
+  if (rank < d.R) to[0] = from_float<act_t>(d.mask.scale * sum.x);
+  if (rank + 1 < d.R) to[1] = from_float<act_t>(d.mask.scale * sum.y);
+  if (rank + 2 < d.R) to[2] = from_float<act_t>(d.mask.scale * sum.z);
+  if (rank + 3 < d.R) to[3] = from_float<act_t>(d.mask.scale * sum.w);
+}
+__device__ inline float4 plus(const float4& x, const float4& y) {
+  return make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
+}
+
+// u of a tile from the sums of its blocks, the last of which calls it.
+template <int kWidth>
+__device__ inline void add_blocks(const Down& d, int tile, int first, int blocks) {
+  constexpr int kQuads = kWidth / 4, kTile = kTokens * kQuads;
+  constexpr int kAtOnce = 4;  // blocks' sums on their way
+  // The tile is the first of all its blocks but perhaps of the first one, which may end with it.
+  const bool second = d.split.begin(first) < tile * d.split.steps;
+  const float4* const partial =
+      reinterpret_cast<const float4*>(d.partial) + int64_t{2} * first * kTile;
+  for (int i = threadIdx.x; i < kTile; i += kBlock) {
+    const int t = tile * kTokens + i / kQuads;
+    if (t >= d.T) return;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int b = 0; b < blocks; b += kAtOnce) {
+      float4 values[kAtOnce];
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int which = 2 * (b + j) + (b + j == 0 && second ? 1 : 0);
+        values[j] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (b + j < blocks) values[j] = __ldcg(partial + int64_t{which} * kTile + i);
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) sum = plus(sum, values[j]);
+    }
+    write_u(d, t, i % kQuads * 4, sum);
+  }
+}
+
 template <int kTiles, bool kMask, bool kAligned>
 __global__ void __launch_bounds__(kBlock, kBlocks) down_kernel(const __grid_constant__ Down d) {
   extern __shared__ __align__(128) uint8_t raw[];
   DownShared<kTiles>& shared = *reinterpret_cast<DownShared<kTiles>*>(raw);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int quarter = warp % kQuarters, first_row = warp / kQuarters * 32 + lane / 4;
-  const int block_token = blockIdx.x * kTokens, token = block_token + first_row;
-  const int begin = blockIdx.y * d.part_columns;
-  const int end = begin + d.part_columns < d.in ? begin + d.part_columns : d.in;
-  const int steps = (end - begin + kColumns - 1) / kColumns;
   const int own = quarter * 32 + lane % 4 * 8;  // first of this lane's columns in a step
+  const int last = d.split.begin(blockIdx.x + 1);
+  bool first_tile = true;
+  for (int unit = d.split.begin(blockIdx.x); unit < last; first_tile = false) {
+    const int tile = unit / d.split.steps, first_step = unit % d.split.steps;
+    const int steps = min(last - unit, d.split.steps - first_step);
+    const int token = tile * kTokens + first_row, begin = first_step * kColumns;
+    unit += steps;
 
-  DownSource<kTiles> source(d, token, begin, own);
+    DownSource<kTiles> source(d, token, begin, own);
 #pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) {
-    if (s < steps) source.template load<kAligned>(shared.stages[s], d);
-    copies_commit();
-  }
-  MaskRow rows[kRows] = {};
-  if (kMask) {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int t = token + 8 * i < d.T ? token + 8 * i : 0;
-      rows[i] = mask_row(d.mask, d.mask.keys[t], d.mask.positions[t]);
+    for (int s = 0; s < kStages - 1; ++s) {
+      if (s < steps) source.template load<kAligned>(shared.stages[s], d);
+      copies_commit();
     }
-  }
+    MaskRow rows[kRows] = {};
+    if (kMask) {
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int t = token + 8 * i < d.T ? token + 8 * i : 0;
+        rows[i] = mask_row(d.mask, d.mask.keys[t], d.mask.positions[t]);
+      }
+    }
 
-  float sums[2][kTiles][4] = {};
-  for (int step = 0, at = 0; step < steps; ++step) {
-    copies_wait<kStages - 2>();
+    float sums[2][kTiles][4] = {};
+    for (int step = 0, at = 0; step < steps; ++step) {
+      copies_wait<kStages - 2>();
+      __syncthreads();
+      const int next = at == 0 ? kStages - 1 : at - 1;
+      if (step + kStages - 1 < steps) source.template load<kAligned>(shared.stages[next], d);
+      copies_commit();
+      const DownStage<kTiles>& stage = shared.stages[at];
+      at = at == kStages - 1 ? 0 : at + 1;
+      MaskColumns columns = {};
+      if (kMask) columns = mask_columns(d.mask, begin + step * kColumns + own);
+      uint4 x[kRows];
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        x[i] = stage.x[i][threadIdx.x];
+        if (kMask) x[i] = masked8(x[i], kept_of(d.mask, rows[i], columns));
+      }
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const uint4 a = stage.a[quarter][n][lane];
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+          const uint4 &top = x[2 * m], &bottom = x[2 * m + 1];
+          const uint32_t first[4] = {top.x, bottom.x, top.y, bottom.y};
+          const uint32_t second[4] = {top.z, bottom.z, top.w, bottom.w};
+          mma(sums[m][n], first, a.x, a.y);
+          mma(sums[m][n], second, a.z, a.w);
+        }
+      }
+    }
+
+    copies_wait<0>();
     __syncthreads();
-    const int next = at == 0 ? kStages - 1 : at - 1;
-    if (step + kStages - 1 < steps) source.template load<kAligned>(shared.stages[next], d);
-    copies_commit();
-    const DownStage<kTiles>& stage = shared.stages[at];
-    at = at == kStages - 1 ? 0 : at + 1;
-    MaskColumns columns = {};
-    if (kMask) columns = mask_columns(d.mask, begin + step * kColumns + own);
-    uint4 x[kRows];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      x[i] = stage.x[i][threadIdx.x];
-      if (kMask) x[i] = masked8(x[i], kept_of(d.mask, rows[i], columns));
-    }
+    for (int m = 0; m < 2; ++m) {
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      const uint4 a = stage.a[quarter][n][lane];
+      for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        const uint4 &top = x[2 * m], &bottom = x[2 * m + 1];
-        const uint32_t first[4] = {top.x, bottom.x, top.y, bottom.y};
-        const uint32_t second[4] = {top.z, bottom.z, top.w, bottom.w};
-        mma(sums[m][n], first, a.x, a.y);
-        mma(sums[m][n], second, a.z, a.w);
+        for (int half = 0; half < 2; ++half) {
+          float2* const to = reinterpret_cast<float2*>(
+              &shared.sums[quarter][first_row + 16 * m + 8 * half][8 * n + lane % 4 * 2]);
+          *to = make_float2(sums[m][n][2 * half], sums[m][n][2 * half + 1]);
+        }
       }
     }
-  }
-
-  copies_wait<0>();
-  __syncthreads();
+    __syncthreads();
+    constexpr int kWidth = 8 * kTiles, kQuads = kWidth / 4, kTile = kTokens * kQuads;
+    const bool whole = steps == d.split.steps;
+    float4* const partial = reinterpret_cast<float4*>(d.partial) +
+                            (int64_t{2} * blockIdx.x + (first_tile ? 0 : 1)) * kTile;
+    for (int i = threadIdx.x; i < kTile; i += kBlock) {
+      const int row = i / kQuads, rank = i % kQuads * 4, t = tile * kTokens + row;
+      float4 sum = *reinterpret_cast<const float4*>(&shared.sums[0][row][rank]);
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float2* const to = reinterpret_cast<float2*>(
-            &shared.sums[quarter][first_row + 16 * m + 8 * half][8 * n + lane % 4 * 2]);
-        *to = make_float2(sums[m][n][2 * half], sums[m][n][2 * half + 1]);
+      for (int q = 1; q < kQuarters; ++q) {
+        sum = plus(sum, *reinterpret_cast<const float4*>(&shared.sums[q][row][rank]));
+      }
+      if (t >= d.T) continue;
+      if (whole) {
+        write_u(d, t, rank, sum);
+      } else {
+        partial[i] = sum;
       }
     }
-  }
-  __syncthreads();
-  constexpr int kWidth = 8 * kTiles;
-  for (int i = threadIdx.x; i < kTokens * kWidth; i += kBlock) {
-    const int row = i / kWidth, rank = i % kWidth;
-    const int t = block_token + row;
-    float sum = shared.sums[0][row][rank];
-#pragma unroll
-    for (int q = 1; q < kQuarters; ++q) sum += shared.sums[q][row][rank];
-    if (t >= d.T) continue;
-    if (d.partial != nullptr) {
-      d.partial[(int64_t{blockIdx.y} * d.T + t) * kWidth + rank] = sum;
-    } else if (rank < d.R) {
-      d.u[int64_t{t} * d.ldu + rank] = from_float<act_t>(d.mask.scale * sum);
+    if (!whole) {
+      const int first = d.split.block_of(tile * d.split.steps);
+      const int blocks = d.split.block_of((tile + 1) * d.split.steps - 1) - first + 1;
+      if (is_last_block(d.tickets + first, static_cast<unsigned>(blocks))) {
+        add_blocks<kWidth>(d, tile, first, blocks);
+      }
     }
+    __syncthreads();  // the stages are free for the next tile
   }
-}
-
-// u = scale · the parts, in order.
-__global__ void __launch_bounds__(kThreads) add_parts_kernel(Down d, int parts, int width) {
-  const int64_t count = int64_t{d.T} * width;
-  const int64_t i = first_item();
-  if (i >= count || i % width >= d.R) return;
-  float sum = d.partial[i];
-  for (int part = 1; part < parts; ++part) sum += d.partial[part * count + i];
-  d.u[i / width * d.ldu + i % width] = from_float<act_t>(d.mask.scale * sum);
 }
 
 template <int kTiles>
@@ -193,22 +241,14 @@ auto kernel_of(bool masked, bool aligned) {
 template <int kTiles>
 void launch(Down d, bool aligned, CudaDevice& device) {
   constexpr size_t kShared = sizeof(DownShared<kTiles>);
-  constexpr int kWidth = 8 * kTiles;
-  constexpr int64_t kOverhead = 4;  // steps a block's beginning and end take
   const auto kernel = kernel_of<kTiles>(d.mask.active, aligned);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int{kShared}),
         "lora_down_forward: shared memory");
-  const int64_t tiles = ceil_div(d.T, kTokens), steps = ceil_div(d.in, kColumns);
-  int64_t parts = choose_parts(tiles, steps, resident_blocks(kBlocks, kShared, device), kOverhead);
-  d.part_columns = static_cast<int>(ceil_div(steps, parts)) * kColumns;
-  parts = ceil_div(d.in, d.part_columns);
-  if (parts > 1) d.partial = partial_sums(parts * d.T * kWidth, device);
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(parts));
-  kernel<<<grid, kBlock, kShared, device.stream()>>>(d);
-  check_launch("lora_down_forward");
-  if (parts == 1) return;
-  add_parts_kernel<<<static_cast<unsigned>(ceil_div(int64_t{d.T} * kWidth, kThreads)), kThreads, 0,
-                     device.stream()>>>(d, static_cast<int>(parts), kWidth);
+  d.split = split_evenly(ceil_div(d.T, kTokens), ceil_div(d.in, kColumns),
+                         resident_blocks(kBlocks, kShared, device));
+  d.partial = partial_sums(int64_t{2} * d.split.blocks * kTokens * 8 * kTiles, device);
+  d.tickets = device.tickets(d.split.blocks);
+  kernel<<<static_cast<unsigned>(d.split.blocks), kBlock, kShared, device.stream()>>>(d);
   check_launch("lora_down_forward");
 }
 
@@ -229,13 +269,14 @@ void ops::lora_down_forward(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, 
     const Down down = {u + first,
                        ldu,
                        nullptr,
+                       nullptr,
                        x,
                        ldx,
                        a + first * in,
                        static_cast<int>(T),
                        static_cast<int>(in),
                        static_cast<int>(ranks),
-                       0,
+                       {},
                        mask};
     switch (ceil_div(ranks, 16)) {
       case 1:

@@ -2,12 +2,12 @@
 //   dA [R, in] = dUᵀ · drop(X)      dB_p [out_p, r_p] = (U_pᵀ · dY_p)ᵀ
 // and, while X passes by, dX += drop'(dU · A).
 //
-// A block takes 256 columns and a stretch of tokens; each of its warps 32 columns, 16 tokens at a
-// time. The left rows, which all warps read, go through shared memory; their fragments are dU's
-// and, transposed by ldmatrix, dUᵀ's. The right rows' fragments are pairs along a row where the
-// product over tokens wants pairs along a column: movmatrix turns them in registers. A's fragments
-// stay in registers. Sums over a block's tokens are written as partial sums, which a second kernel
-// adds in order: same inputs, same bits.
+// A block takes strips of 256 columns and stretches of tokens; each of its warps 32 columns, 16
+// tokens at a time. The left rows, which all warps read, go through shared memory; their fragments
+// are dU's and, transposed by ldmatrix, dUᵀ's. The right rows' fragments are pairs along a row
+// where the product over tokens wants pairs along a column: movmatrix turns them in registers. A's
+// fragments stay in registers. Sums over a block's tokens are written as partial sums, which a
+// second kernel adds in order: same inputs, same bits.
 //
 // 2 bytes an element of right read, with dX 4 more read and written: bound by memory.
 #pragma once
@@ -41,9 +41,10 @@ struct Gradient {
   int64_t ld_right;
   act_t* dx;  // [T, columns], and a: with kInput
   int64_t lddx;
-  const act_t* a;  // [ranks, columns]
-  float* partial;  // [stretches, ranks of a tile, strips · kStrip]
-  int T, part_tokens, strips;
+  const act_t* a;  // [ranks, columns] contiguous
+  float* partial;  // [blocks + strips, 16 · kTiles, kStrip]: of block b and strip s at b + s
+  int T, strips;
+  Split split;  // tiles: strips; steps: some tokens
   float scale;
   DropoutMask mask;
 };
@@ -121,26 +122,38 @@ struct GradientSource {
   }
 };
 
-// A's fragments for dU · A: pair j of a lane's columns is tile j's (see lora.cuh).
-template <int kTiles>
+// A's fragments for dU · A: pair j of a lane's columns is tile j's (see lora.cuh), so of the eight
+// columns it loads a lane takes every second.
+template <int kTiles, bool kAligned>
 __device__ inline void load_a(uint32_t (*a)[4][2], const Gradient& x, const GradientPart& part,
                               int warp_column) {
   const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
+  const int column = warp_column + g / 2 * 8, inside = part.columns - column;
+  const uint32_t halves = g % 2 == 0 ? 0x5410u : 0x7632u;
+  uint4 rows[kTiles][2][2];
+#pragma unroll
+  for (int r = 0; r < kTiles; ++r) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int rank = 16 * r + 8 * half + 2 * t + i;
+        const act_t* const from = x.a + int64_t{rank} * part.columns + column;
+        uint4& row = rows[r][half][i];
+        row = make_uint4(0, 0, 0, 0);
+        if (inside <= 0 || rank >= part.ranks) continue;
+        row = kAligned ? *reinterpret_cast<const uint4*>(from) : pack8(load_first8(from, inside));
+      }
+    }
+  }
 #pragma unroll
   for (int r = 0; r < kTiles; ++r) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int column = warp_column + g / 2 * 8 + 2 * j + g % 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int rank = 16 * r + 8 * half + 2 * t;
-        float pair[2];
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const bool inside = column < part.columns && rank + i < part.ranks;
-          pair[i] = inside ? to_float(x.a[int64_t{rank + i} * part.columns + column]) : 0.0f;
-        }
-        a[r][j][half] = pack_bf16(pair[0], pair[1]);
+        a[r][j][half] =
+            __byte_perm(word_of(rows[r][half][0], j), word_of(rows[r][half][1], j), halves);
       }
     }
   }
@@ -158,125 +171,143 @@ __global__ void __launch_bounds__(kGradientBlock, gradient_blocks(kTiles, kInput
   constexpr int kTokens = Stage::kTokens;
   Stage* const stages = reinterpret_cast<Stage*>(raw);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const GradientPart& part = part_of(x, blockIdx.x);
-  const int warp_column = (static_cast<int>(blockIdx.x) - part.strip) * kStrip + warp * 32;
-  const int column = warp_column + lane % 4 * 8;  // first of this lane's
-  const int begin = blockIdx.y * x.part_tokens;
-  const int end = begin + x.part_tokens < x.T ? begin + x.part_tokens : x.T;
-  const int steps = (end - begin + kTokens - 1) / kTokens;
+  const int last = x.split.begin(blockIdx.x + 1);
+  for (int unit = x.split.begin(blockIdx.x); unit < last;) {
+    const int strip = unit / x.split.steps, first_step = unit % x.split.steps;
+    const int steps = min(last - unit, x.split.steps - first_step);
+    const GradientPart& part = part_of(x, strip);
+    const int warp_column = (strip - part.strip) * kStrip + warp * 32;
+    const int column = warp_column + lane % 4 * 8;  // first of this lane's
+    const int begin = first_step * kTokens;
+    const int end = min(begin + steps * kTokens, x.T);
 
-  GradientSource<kTiles, kInput> source(x, part, begin, end, column);
+    GradientSource<kTiles, kInput> source(x, part, begin, end, column);
 #pragma unroll
-  for (int s = 0; s < kGradientStages - 1; ++s) {
-    if (s < steps) source.template load<kAligned>(stages[s], x, begin + s * kTokens, end);
-    copies_commit();
-  }
-  uint32_t a[kInput ? kTiles : 1][4][2];
-  if (kInput) load_a<kTiles>(a, x, part, warp_column);
-  const MaskColumns columns = mask_columns(x.mask, column);
-  act_t* to = nullptr;  // where this lane's dX goes
-  if (kInput) to = x.dx + int64_t{begin + lane / 4} * x.lddx + column;
-  int tokens = column < part.columns ? end - begin - lane / 4 : 0;  // from there on
-
-  float sums[kTiles][4][4] = {};
-  for (int step = 0; step < steps; ++step) {
-    copies_wait<kGradientStages - 2>();
-    __syncthreads();
-    const int ahead = step + kGradientStages - 1;
-    if (ahead < steps) {
-      source.template load<kAligned>(stages[ahead % kGradientStages], x, begin + ahead * kTokens,
-                                     end);
+    for (int s = 0; s < kGradientStages - 1; ++s) {
+      if (s < steps) source.template load<kAligned>(stages[s], x, begin + s * kTokens, end);
+      copies_commit();
     }
-    copies_commit();
-    const Stage& stage = stages[step % kGradientStages];
+    uint32_t a[kInput ? kTiles : 1][4][2];
+    if (kInput) load_a<kTiles, kAligned>(a, x, part, warp_column);
+    const MaskColumns columns = mask_columns(x.mask, column);
+    act_t* to = nullptr;  // where this lane's dX goes
+    if (kInput) to = x.dx + int64_t{begin + lane / 4} * x.lddx + column;
+    int tokens = column < part.columns ? end - begin - lane / 4 : 0;  // from there on
+
+    float sums[kTiles][4][4] = {};
+    for (int step = 0; step < steps; ++step) {
+      copies_wait<kGradientStages - 2>();
+      __syncthreads();
+      const int ahead = step + kGradientStages - 1;
+      if (ahead < steps) {
+        source.template load<kAligned>(stages[ahead % kGradientStages], x, begin + ahead * kTokens,
+                                       end);
+      }
+      copies_commit();
+      const Stage& stage = stages[step % kGradientStages];
 #pragma unroll
-    for (int h = 0; h < kTokens / 16; ++h) {
-      const act_t* const left = stage.left + 16 * h * Stage::kLeftLd;
-      uint4 right[2] = {stage.right[2 * h][threadIdx.x], stage.right[2 * h + 1][threadIdx.x]};
-      Kept kept[2] = {kept_all(), kept_all()};
-      if (x.mask.active) {
+      for (int h = 0; h < kTokens / 16; ++h) {
+        const act_t* const left = stage.left + 16 * h * Stage::kLeftLd;
+        uint4 right[2] = {stage.right[2 * h][threadIdx.x], stage.right[2 * h + 1][threadIdx.x]};
+        Kept kept[2] = {kept_all(), kept_all()};
+        if (x.mask.active) {
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int token = 16 * h + 8 * i + lane / 4;
-          const MaskRow row = mask_row(x.mask, stage.keys[token], stage.positions[token]);
-          kept[i] = kept_of(x.mask, row, columns);
-          right[i] = masked8(right[i], kept[i]);
+          for (int i = 0; i < 2; ++i) {
+            const int token = 16 * h + 8 * i + lane / 4;
+            const MaskRow row = mask_row(x.mask, stage.keys[token], stage.positions[token]);
+            kept[i] = kept_of(x.mask, row, columns);
+            right[i] = masked8(right[i], kept[i]);
+          }
         }
-      }
-      uint32_t b[4][2];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        b[j][0] = turned(word_of(right[0], j));
-        b[j][1] = turned(word_of(right[1], j));
-      }
-#pragma unroll
-      for (int r = 0; r < kTiles; ++r) {
-        uint32_t left_t[4];
-        load_matrices_transposed(
-            left_t, left + (lane / 16 * 8 + lane % 8) * Stage::kLeftLd + 16 * r + lane / 8 % 2 * 8);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) mma(sums[r][j], left_t, b[j][0], b[j][1]);
-      }
-      if (!kInput) continue;
-      float p[4][4] = {};
-#pragma unroll
-      for (int r = 0; r < kTiles; ++r) {
-        uint32_t rows[4];
-        load_matrices(rows, left + lane % 16 * Stage::kLeftLd + 16 * r + lane / 16 * 8);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) mma(p[j], rows, a[r][j][0], a[r][j][1]);
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        Float8 dx = unpack8(stage.dx[2 * h + i][threadIdx.x]);
+        uint32_t b[4][2];
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          const uint32_t pair = kept[i].pair[j];
-          if (keeps_lower(pair)) dx.v[2 * j] += x.scale * p[j][2 * i];
-          if (keeps_upper(pair)) dx.v[2 * j + 1] += x.scale * p[j][2 * i + 1];
+          b[j][0] = turned(word_of(right[0], j));
+          b[j][1] = turned(word_of(right[1], j));
         }
-        if (8 * i >= tokens) continue;
-        act_t* const row = to + i * (8 * x.lddx);
-        if (kAligned) {
-          store8(row, dx);
-        } else {
-          store_first8(row, dx, part.columns - column);
+#pragma unroll
+        for (int r = 0; r < kTiles; ++r) {
+          uint32_t left_t[4];
+          load_matrices_transposed(left_t, left + (lane / 16 * 8 + lane % 8) * Stage::kLeftLd +
+                                               16 * r + lane / 8 % 2 * 8);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) mma(sums[r][j], left_t, b[j][0], b[j][1]);
         }
+        if (!kInput) continue;
+        float p[4][4] = {};
+#pragma unroll
+        for (int r = 0; r < kTiles; ++r) {
+          uint32_t rows[4];
+          load_matrices(rows, left + lane % 16 * Stage::kLeftLd + 16 * r + lane / 16 * 8);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) mma(p[j], rows, a[r][j][0], a[r][j][1]);
+        }
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          Float8 dx = unpack8(stage.dx[2 * h + i][threadIdx.x]);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            const uint32_t pair = kept[i].pair[j];
+            if (keeps_lower(pair)) dx.v[2 * j] += x.scale * p[j][2 * i];
+            if (keeps_upper(pair)) dx.v[2 * j + 1] += x.scale * p[j][2 * i + 1];
+          }
+          if (8 * i >= tokens) continue;
+          act_t* const row = to + i * (8 * x.lddx);
+          if (kAligned) {
+            store8(row, dx);
+          } else {
+            store_first8(row, dx, part.columns - column);
+          }
+        }
+        to += 16 * x.lddx;
+        tokens -= 16;
       }
-      to += 16 * x.lddx;
-      tokens -= 16;
     }
-  }
 
-  const int64_t width = int64_t{x.strips} * kStrip;
-  float* const partial = x.partial + (int64_t{blockIdx.y} * 16 * kTiles + lane / 4) * width +
-                         int64_t{blockIdx.x} * kStrip + warp * 32 + lane % 4 * 8;
+    float* const partial = x.partial + (int64_t{blockIdx.x} + strip) * (16 * kTiles * kStrip) +
+                           lane / 4 * kStrip + warp * 32 + lane % 4 * 8;
 #pragma unroll
-  for (int r = 0; r < kTiles; ++r) {
+    for (int r = 0; r < kTiles; ++r) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float4* const row = reinterpret_cast<float4*>(partial + (16 * r + 8 * half) * width);
-      const int i = 2 * half;
-      row[0] = make_float4(sums[r][0][i], sums[r][0][i + 1], sums[r][1][i], sums[r][1][i + 1]);
-      row[1] = make_float4(sums[r][2][i], sums[r][2][i + 1], sums[r][3][i], sums[r][3][i + 1]);
+      for (int half = 0; half < 2; ++half) {
+        float4* const row = reinterpret_cast<float4*>(partial + (16 * r + 8 * half) * kStrip);
+        const int i = 2 * half;
+        row[0] = make_float4(sums[r][0][i], sums[r][0][i + 1], sums[r][1][i], sums[r][1][i + 1]);
+        row[1] = make_float4(sums[r][2][i], sums[r][2][i + 1], sums[r][3][i], sums[r][3][i + 1]);
+      }
     }
+    unit += steps;
+    __syncthreads();  // the stages are free for the next strip
   }
 }
 
-// out += scale · the stretches' sums, in order. A thread has one column and four ranks.
+// out += scale · the blocks' sums, in order. A thread has one column and four ranks.
 template <int kTiles>
-__global__ void __launch_bounds__(kStrip)
-    add_stretches_kernel(const __grid_constant__ Gradient x, int stretches) {
-  const GradientPart& part = part_of(x, blockIdx.x);
-  const int column = (static_cast<int>(blockIdx.x) - part.strip) * kStrip + threadIdx.x;
-  const int64_t width = int64_t{x.strips} * kStrip, stretch = 16 * kTiles * width;
+__global__ void __launch_bounds__(kStrip) add_stretches_kernel(const __grid_constant__ Gradient x) {
+  constexpr int kAtOnce = 6;  // blocks' sums on their way
+  const int strip = blockIdx.x;
+  const GradientPart& part = part_of(x, strip);
+  const int column = (strip - part.strip) * kStrip + threadIdx.x;
   const int first = blockIdx.y * 4;  // rank
   if (column >= part.columns || first >= part.ranks) return;
-  const float* from = x.partial + first * width + int64_t{blockIdx.x} * kStrip + threadIdx.x;
+  const int block = x.split.block_of(strip * x.split.steps);
+  const int blocks = x.split.block_of((strip + 1) * x.split.steps - 1) - block + 1;
+  constexpr int64_t kEach = 16 * kTiles * kStrip;
+  const float* from = x.partial + (block + strip) * kEach + first * kStrip + threadIdx.x;
   float sums[4] = {};
-  for (int i = 0; i < stretches; ++i, from += stretch) {
+  for (int i = 0; i < blocks; i += kAtOnce) {
+    float values[kAtOnce][4];
 #pragma unroll
-    for (int r = 0; r < 4; ++r) sums[r] += from[r * width];
+    for (int j = 0; j < kAtOnce; ++j) {
+      const float* const block_sums = from + min(i + j, blocks - 1) * kEach;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) values[j][r] = block_sums[r * kStrip];
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) sums[r] += i + j < blocks ? values[j][r] : 0.0f;
+    }
   }
   float* const out = part.out + first * part.rank_stride + column * part.column_stride;
   if (part.rank_stride == 1 && part.column_stride % 4 == 0 &&
@@ -299,22 +330,17 @@ template <int kTiles, bool kInput, bool kAligned>
 void launch_gradient(Gradient x, CudaDevice& device, const char* op) {
   using Stage = GradientStage<kTiles, kInput>;
   constexpr size_t kShared = kGradientStages * sizeof(Stage);
-  constexpr int64_t kOverhead = 8;  // steps a block's beginning and end take
   check(cudaFuncSetAttribute(gradient_kernel<kTiles, kInput, kAligned>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, int{kShared}),
         op);
-  const int64_t steps = ceil_div(x.T, Stage::kTokens);
-  const int64_t slots = resident_blocks(gradient_blocks(kTiles, kInput), kShared, device);
-  int64_t stretches = choose_parts(x.strips, steps, slots, kOverhead);
-  x.part_tokens = static_cast<int>(ceil_div(steps, stretches)) * Stage::kTokens;
-  stretches = ceil_div(x.T, x.part_tokens);
-  x.partial = partial_sums(stretches * 16 * kTiles * x.strips * kStrip, device);
-  const dim3 grid(static_cast<unsigned>(x.strips), static_cast<unsigned>(stretches));
-  gradient_kernel<kTiles, kInput, kAligned><<<grid, kGradientBlock, kShared, device.stream()>>>(x);
+  x.split = split_evenly(x.strips, ceil_div(x.T, Stage::kTokens),
+                         resident_blocks(gradient_blocks(kTiles, kInput), kShared, device));
+  x.partial = partial_sums(int64_t{x.split.blocks + x.strips} * 16 * kTiles * kStrip, device);
+  gradient_kernel<kTiles, kInput, kAligned>
+      <<<static_cast<unsigned>(x.split.blocks), kGradientBlock, kShared, device.stream()>>>(x);
   check_launch(op);
   add_stretches_kernel<kTiles>
-      <<<dim3(static_cast<unsigned>(x.strips), 4 * kTiles), kStrip, 0, device.stream()>>>(
-          x, static_cast<int>(stretches));
+      <<<dim3(static_cast<unsigned>(x.strips), 4 * kTiles), kStrip, 0, device.stream()>>>(x);
   check_launch(op);
 }
 

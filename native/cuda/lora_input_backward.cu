@@ -78,7 +78,7 @@ void ops::lora_input_backward(float* da, act_t* dx, int64_t lddx, const act_t* d
     gradient.dx = dx;
     gradient.lddx = lddx;
     gradient.a = a;
-    aligned = aligned && rows_aligned(dx, lddx);
+    aligned = aligned && rows_aligned(dx, lddx) && rows_aligned(a, in);
   }
   for (int64_t first = 0; first < R; first += kMostRanks) {
     GradientPart& part = gradient.parts[0];

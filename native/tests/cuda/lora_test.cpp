@@ -13,12 +13,13 @@ struct Size {
   int64_t T, in, R, gap, offset;
 };
 // Rank counts of every kernel and of several passes; rows that begin on 16 bytes and rows that do
-// not; enough tokens, and enough columns, for a block to go round its buffers more than once.
+// not; enough tokens, and enough columns, for a block to go round its buffers more than once, and
+// for every block the GPU holds to have a stretch of work that begins and ends amid others'.
 const Size kSizes[] = {{1, 1, 1, 0, 0},       {5, 123, 3, 2, 0},    {7, 64, 16, 16, 0},
                        {7, 64, 16, 16, 1},    {33, 96, 48, 0, 0},   {130, 320, 12, 4, 0},
                        {300, 136, 64, 8, 0},  {67, 264, 100, 4, 0}, {65, 40, 192, 8, 0},
                        {129, 1160, 24, 0, 0}, {9, 14336, 16, 0, 0}, {20000, 40, 16, 8, 0},
-                       {9000, 640, 1, 7, 0}};
+                       {9000, 640, 1, 7, 0},  {2100, 4104, 8, 0, 0}};
 
 // The sixteen-bit uniform of an element.
 uint32_t uniform(const ops::DropoutSite& site, uint32_t column, uint32_t position, uint32_t key) {
@@ -225,6 +226,7 @@ CUDA_OP_TEST(lora_b_backward) {
   check_b(70, {{48, 64}, {16, 64}}, 0, 0);
   check_b(70, {{40, 100}, {24, 0}, {16, 100}}, 8, 0);
   check_b(20000, {{40, 16}}, 8, 0);
+  check_b(3000, {{4104, 8}, {520, 8}}, 8, 0);
 }
 
 }  // namespace
