@@ -367,7 +367,7 @@ __global__ void __launch_bounds__(kBlock)
 struct CutShared {
   Units sums[kBins];
   uint32_t counts[kBins];
-  uint32_t keys[kBins];  // of one member; of the only one where the count is 1
+  uint32_t keys[kBins];  // the highest; the only one where the count is 1
   BinShared bin;
 };
 
@@ -390,6 +390,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
     for (int i = threadIdx.x; i < kBins; i += kBlock) {
       s.sums[i] = 0;
       s.counts[i] = 0;
+      s.keys[i] = 0;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < count; i += kBlock) {
@@ -400,7 +401,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
       const int bin = 255 - (key >> shift & 255);
       atomicAdd(&s.sums[bin], units);
       atomicAdd(&s.counts[bin], 1u);
-      s.keys[bin] = key;
+      atomicMax(&s.keys[bin], key);
     }
     __syncthreads();
     const Units own[1] = {threadIdx.x < kBins ? s.sums[threadIdx.x] : 0};
