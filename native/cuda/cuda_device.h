@@ -58,7 +58,8 @@ class CudaDevice final : public Device {
   // The first time as it is, so that everything has its memory; then as a CUDA graph.
   void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override;
   bool records() const override { return true; }
-  bool reads_nf4_faster() const override { return true; }
+  // Few rows wait for the weights' bytes alone; more wait for the conversion as well.
+  bool reads_nf4_faster(int64_t rows) const override { return rows <= 16; }
 
   cudaStream_t stream() const { return stream_; }
   int sm_count() const { return sm_count_; }

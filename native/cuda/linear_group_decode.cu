@@ -653,8 +653,8 @@ __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
 }
 
 __global__ void __launch_bounds__(kProjectBlock)
-    project_kernel(act_t* u, const act_t* x, int64_t ldx, int m, const act_t* a, int R, int in,
-                   float* partial, unsigned* tickets) {
+    project_kernel(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int m, const act_t* a, int R,
+                   int in, float* partial, unsigned* tickets) {
   __shared__ float scratch[kProjectWarps][kProjectTile];
   constexpr int kStep = 32,
                 kProjectAhead = 4;  // columns a quad of lanes takes; steps loaded together
@@ -702,7 +702,7 @@ __global__ void __launch_bounds__(kProjectBlock)
   float sum = 0.0f;
   for (int s = 0; s < splits; ++s) sum += __ldcg(all + s * kProjectTile);
   const int n = first_n + threadIdx.x / 16, r = first_r + threadIdx.x % 16;
-  if (n < m && r < R) u[n * ldx + r] = from_float<act_t>(sum);
+  if (n < m && r < R) u[n * ldu + r] = from_float<act_t>(sum);
 }
 
 // ---- launches -----------------------------------------------------------------------------------
@@ -815,23 +815,22 @@ void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
   }
 }
 
-// U, into the columns of x behind its first `in`.
-void project(act_t* x, int64_t ldx, int64_t m, const ops::DecodeGroup& group, CudaDevice& device) {
-  const int64_t in = group.parts[0].w.in;
+}  // namespace
+
+void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
+             int64_t R, int64_t in, CudaDevice& device) {
   const int splits =
       static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(kProjectSplits, in / 512)));
-  const dim3 grid(static_cast<unsigned>(ceil_div(group.rank, 16)),
-                  static_cast<unsigned>(ceil_div(m, 8)), static_cast<unsigned>(splits));
+  const dim3 grid(static_cast<unsigned>(ceil_div(R, 16)), static_cast<unsigned>(ceil_div(m, 8)),
+                  static_cast<unsigned>(splits));
   const int tiles = static_cast<int>(grid.x * grid.y);
   float* const partial =
       static_cast<float*>(device.scratch(size_t(tiles) * splits * kProjectTile * sizeof(float)));
   project_kernel<<<grid, kProjectBlock, 0, device.stream()>>>(
-      x + in, x, ldx, static_cast<int>(m), group.a, static_cast<int>(group.rank),
-      static_cast<int>(in), partial, device.tickets(tiles));
-  check_launch("linear_group_decode: U");
+      u, ldu, x, ldx, static_cast<int>(m), a, static_cast<int>(R), static_cast<int>(in), partial,
+      device.tickets(tiles));
+  check_launch("linear_decode, few columns");
 }
-
-}  // namespace
 
 bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx) {
   return w.packed != nullptr && w.in % kNf4Block == 0 && w.out * (w.in / kNf4Block) <= INT32_MAX &&
@@ -861,7 +860,7 @@ void ops::linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int6
     tiled = tiled && nf4_tiled(group.parts[p].w, x, ldx);
   }
   if (tiled) {
-    if (group.rank > 0) project(x, ldx, m, group, device);
+    if (group.rank > 0) project(x + in, ldx, x, ldx, m, group.a, group.rank, in, device);
     nf4_product(y, ldy, x, ldx, m, group, 0.0f, device);
     return;
   }
