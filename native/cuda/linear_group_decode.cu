@@ -277,6 +277,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, float beta,
                   bool x_fits, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
+  let_next_begin();
   uint8_t* const table = table_of(shared);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int warp = threadIdx.x / kWarp % kTeamWarps, team = threadIdx.x / kWarp / kTeamWarps;
@@ -302,6 +303,8 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
   };
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) load_next(pieces[i]);
+  fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
+  await_previous();
   act_t* const x_shared = reinterpret_cast<act_t*>(table + kTableBytes + kTeamsBytes);
   if (x_fits) {
     const int chunks = w.in / 8;
@@ -312,7 +315,6 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     }
     copies_commit();
   }
-  fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
   copies_wait<0>();
   __syncthreads();
 
@@ -448,6 +450,7 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     wide_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
                 int m, PackedGroup w, float beta, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
+  let_next_begin();
   constexpr int kDepth = kStages<kColumnTiles>, kRowsOfX = kColumnTiles * 8;
   uint8_t* const table = table_of(shared);
   act_t* const stages = reinterpret_cast<act_t*>(table + kTableBytes);
@@ -468,14 +471,15 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
   };
 #pragma unroll
   for (int i = 0; i < kWideAhead; ++i) load(pieces[i], begin + i);
+  static_assert(kStageValues<kColumnTiles> * int{sizeof(act_t)} >= kStagingBytes, "the last stage");
+  fill_table(table, reinterpret_cast<uint2*>(stages + (kDepth - 1) * kStageValues<kColumnTiles>),
+             dynamic);
+  await_previous();
 #pragma unroll
   for (int i = 0; i < kDepth - 1; ++i) {
     load_stage<kColumnTiles>(stages + i * kStageValues<kColumnTiles>, x, ldx, m, begin + i, end,
                              w.in);
   }
-  static_assert(kStageValues<kColumnTiles> * int{sizeof(act_t)} >= kStagingBytes, "the last stage");
-  fill_table(table, reinterpret_cast<uint2*>(stages + (kDepth - 1) * kStageValues<kColumnTiles>),
-             dynamic);
 
   const uint32_t lane_at = lane_address(table);
   float sums[2][kColumnTiles][4] = {};
@@ -656,6 +660,8 @@ __global__ void __launch_bounds__(kProjectBlock)
     project_kernel(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int m, const act_t* a, int R,
                    int in, float* partial, unsigned* tickets) {
   __shared__ float scratch[kProjectWarps][kProjectTile];
+  let_next_begin();
+  await_previous();
   constexpr int kStep = 32,
                 kProjectAhead = 4;  // columns a quad of lanes takes; steps loaded together
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
@@ -743,8 +749,8 @@ void launch_narrow(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
         "linear_group_decode: shared memory");
   const int most = static_cast<int>(ceil_div(w.units, kTeams));
   const unsigned blocks = static_cast<unsigned>(std::min(most, device.sm_count()));
-  kernel<<<blocks, kNarrowBlock, bytes, device.stream()>>>(y, ldy, x, ldx, m, w, beta, x_fits,
-                                                           dynamic_map());
+  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, beta, x_fits,
+               dynamic_map());
   check_launch("linear_group_decode, few rows");
 }
 
@@ -779,8 +785,8 @@ void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
   float* const partial = static_cast<float*>(device.scratch(sums * sizeof(float)));
   unsigned* const tickets = device.tickets(splits > 1 ? w.units : 0);
   const dim3 grid(static_cast<unsigned>(w.units), static_cast<unsigned>(splits));
-  kernel<<<grid, kWideBlock, kBytes, device.stream()>>>(y, ldy, partial, tickets, x, ldx, m, w,
-                                                        beta, dynamic_map());
+  launch_early(kernel, grid, kWideBlock, kBytes, device, y, ldy, partial, tickets, x, ldx, m, w,
+               beta, dynamic_map());
   check_launch("linear_group_decode, many rows");
 }
 
@@ -826,9 +832,8 @@ void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, cons
   const int tiles = static_cast<int>(grid.x * grid.y);
   float* const partial =
       static_cast<float*>(device.scratch(size_t(tiles) * splits * kProjectTile * sizeof(float)));
-  project_kernel<<<grid, kProjectBlock, 0, device.stream()>>>(
-      u, ldu, x, ldx, static_cast<int>(m), a, static_cast<int>(R), static_cast<int>(in), partial,
-      device.tickets(tiles));
+  launch_early(project_kernel, grid, kProjectBlock, 0, device, u, ldu, x, ldx, static_cast<int>(m),
+               a, static_cast<int>(R), static_cast<int>(in), partial, device.tickets(tiles));
   check_launch("linear_decode, few columns");
 }
 
