@@ -276,7 +276,6 @@ struct ForwardCall {
 };
 
 // attention_forward_hopper.cu: for heads of 128, 16-byte aligned rows.
-bool can_run_hopper(const CudaDevice& device);
 void launch_forward_hopper(const ForwardCall& f, const ops::AttentionShape& shape,
                            CudaDevice& device);
 

@@ -59,8 +59,7 @@ class CudaDevice final : public Device {
   // The first time as it is, so that everything has its memory; then as a CUDA graph.
   void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override;
   bool records() const override { return true; }
-  // Few rows wait for the weights' bytes alone; more wait for the conversion as well.
-  bool reads_nf4_faster(int64_t rows) const override { return rows <= 16; }
+  bool reads_nf4_faster(int64_t rows) const override;
 
   cudaStream_t stream() const { return stream_; }
   int sm_count() const { return sm_count_; }
@@ -113,6 +112,9 @@ class CudaDevice final : public Device {
   std::unique_ptr<ThreadPool> copiers_;  // fill the staging; made with the first large copy
   std::unique_ptr<GemmPlans> gemm_plans_;
 };
+
+// Whether the device has Hopper's warpgroup products, and this build code of sm_90a for it.
+bool can_run_hopper(const CudaDevice& device);  // attention_forward_hopper.cu
 
 inline CudaDevice& cuda_device(Device& d) { return static_cast<CudaDevice&>(d); }
 

@@ -477,6 +477,12 @@ cudaGraphExec_t CudaDevice::capture(const std::function<void()>& work) {
   return executable;
 }
 
+// Few rows wait for the weights' bytes alone; more wait for the conversion as well, which Hopper's
+// products leave the time for as far as one launch goes.
+bool CudaDevice::reads_nf4_faster(int64_t rows) const {
+  return rows <= (can_run_hopper(*this) ? 64 : 16);
+}
+
 void CudaDevice::run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
   auto* const known = static_cast<GraphRecording*>(recording.get());
   if (known == nullptr || known->memory_version != memory_version_) {

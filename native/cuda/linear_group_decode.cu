@@ -14,12 +14,13 @@
 // lanes t = 0, 1, the other in t = 2, 3; columns 0 … 3 of b hold x for the first and zeros for the
 // second, columns 4 … 7 the reverse, so that each block's product comes out by itself, in the lanes
 // that know its absmax.
-// More rows (wide_kernel): a block takes 128 rows of w and up to 64 of x, which its warps share
-// through shared memory; `in` is split over blocks where the rows alone would not fill the GPU. The
-// last block to finish adds the parts in their order.
+// More rows (wide_kernel; on Hopper hopper_kernel, with its own products): a block takes 128 rows
+// of w and up to 64 of x, which its warps share through shared memory; `in` is split over blocks
+// where the rows alone would not fill the GPU. The last block to finish adds the parts in their
+// order.
 //
-// A row of y has the same bits in any company inside each of the two kernels; between them the
-// order of the sums differs.
+// A row of y has the same bits in any company inside each of the kernels; between few and more rows
+// the order of the sums differs.
 #include <algorithm>
 
 #include "common.cuh"
@@ -27,6 +28,7 @@
 #include "mma.cuh"
 #include "nf4.cuh"
 #include "nf4_decode.h"
+#include "wgmma.cuh"
 
 namespace qlora {
 namespace cuda {
@@ -214,11 +216,13 @@ struct NarrowTile {
 
   __device__ void enter(const PackedGroup& w, int tile, int g, int t) {
     const PackedPart& part = w.part[part_of(w, tile)];
-    const int row = (tile - part.first_unit) * kTile + g;
+    enter(part, (tile - part.first_unit) * kTile + g, w.in, w.blocks, t);
+  }
+  __device__ void enter(const PackedPart& part, int row, int in, int blocks, int t) {
     const int low_row = min(row, part.out - 1), high_row = min(row + 8, part.out - 1);
-    packed = part.packed + int64_t{low_row} * (w.in / 2) + t % 2 * 16;
-    high = (high_row - low_row) * (w.in / 2);
-    block = (t % 2 == 0 ? low_row : high_row) * w.blocks;
+    packed = part.packed + int64_t{low_row} * (in / 2) + t % 2 * 16;
+    high = (high_row - low_row) * (in / 2);
+    block = (t % 2 == 0 ? low_row : high_row) * blocks;
     if constexpr (kNested) {
       codes = part.codes + block;
       values = part.absmax2;
@@ -288,12 +292,14 @@ __device__ inline void team_barrier(int team) {
   asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(kTeamWarps * kWarp) : "memory");
 }
 
-// Brings s·B of a tile near: it is read when the sums are done. One lane a row.
-__device__ inline void prefetch_b(const PackedGroup& w, int tile, int lane) {
-  const PackedPart& part = w.part[part_of(w, tile)];
-  const int row = (tile - part.first_unit) * kTile + lane;
-  if (part.rank == 0 || lane >= kTile || row >= part.out) return;
+// Brings s·B of a part's row near: it is read when the sums are done.
+__device__ inline void prefetch_b(const PackedPart& part, int row) {
+  if (part.rank == 0 || row >= part.out) return;
   asm volatile("prefetch.global.L2 [%0];" ::"l"(part.b + int64_t{row} * part.rank));
+}
+__device__ inline void prefetch_tile_b(const PackedGroup& w, int tile, int lane) {
+  const PackedPart& part = w.part[part_of(w, tile)];
+  if (lane < kTile) prefetch_b(part, (tile - part.first_unit) * kTile + lane);
 }
 
 // columns: of x, with U. kFits: x lies in shared memory.
@@ -324,7 +330,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     for (int i = 0; i < kAhead; ++i) {
       if (i < runs) now.load(pieces[i], min(block_of(i), last_block));
     }
-    if (warp == 0) prefetch_b(w, tile, lane);
+    if (warp == 0) prefetch_tile_b(w, tile, lane);
   }
   fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
   if (threadIdx.x < kZerosBytes / 4) reinterpret_cast<uint32_t*>(zeros)[threadIdx.x] = 0;
@@ -352,7 +358,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     const bool more = tile + step < w.units;
     if (more) {
       next.enter(w, tile + step, g, t);
-      if (warp == 0) prefetch_b(w, tile + step, lane);
+      if (warp == 0) prefetch_tile_b(w, tile + step, lane);
     }
     float sums[4] = {};
 #pragma unroll 1
@@ -481,7 +487,58 @@ __device__ inline uint32_t read_pair(const act_t* row, int r, int count) {
                    r + 1 < count ? to_float(row[r + 1]) : 0.0f);
 }
 
-// partial [splits, m, units · kWideRows]: of each run of `in`; not used by one split.
+// A unit's sums, scratch [rows of x, kWideRows] in shared memory, as y, or as a split's part of it:
+// the last block of the unit adds the parts in their order. All threads call it, behind a barrier.
+// partial [units, splits, m · kWideRows]; not used by one split.
+template <class Y>
+__device__ inline void finish_unit(Y* y, int64_t ldy, float* partial, unsigned* tickets,
+                                   const float* scratch, const PackedPart& part, int unit_row,
+                                   int m, float beta) {
+  const int unit = blockIdx.x, split = blockIdx.y, splits = gridDim.y;
+  const auto store = [&](int n, int i, float sum) {
+    if (unit_row + i >= part.out) return;
+    Y* const to = y + n * ldy + part.first + unit_row + i;
+    *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
+  };
+  if (splits == 1) {
+    for (int i = threadIdx.x; i < m * kWideRows; i += kWideBlock) {
+      store(i / kWideRows, i % kWideRows, scratch[i]);
+    }
+    return;
+  }
+  // A block's sums are contiguous: partial [units, splits, m · kWideRows].
+  const int count4 = m * kWideRows / 4;
+  float4* const sums4 =
+      reinterpret_cast<float4*>(partial) + (int64_t{unit} * splits + split) * count4;
+  for (int i = threadIdx.x; i < count4; i += kWideBlock) {
+    sums4[i] = reinterpret_cast<const float4*>(scratch)[i];
+  }
+  if (!is_last_block(tickets + unit, static_cast<unsigned>(splits))) return;
+  const float4* const all4 =
+      reinterpret_cast<const float4*>(partial) + int64_t{unit} * splits * count4;
+  for (int i = threadIdx.x; i < count4; i += kWideBlock) {
+    float4 part4[kMostSplits];
+#pragma unroll
+    for (int s = 0; s < kMostSplits; ++s) {
+      if (s < splits) part4[s] = __ldcg(all4 + int64_t{s} * count4 + i);
+    }
+    float4 sum = part4[0];
+#pragma unroll
+    for (int s = 1; s < kMostSplits; ++s) {
+      if (s >= splits) break;
+      sum.x += part4[s].x;
+      sum.y += part4[s].y;
+      sum.z += part4[s].z;
+      sum.w += part4[s].w;
+    }
+    const int n = i / (kWideRows / 4), row = i % (kWideRows / 4) * 4;
+    store(n, row, sum.x);
+    store(n, row + 1, sum.y);
+    store(n, row + 2, sum.z);
+    store(n, row + 3, sum.w);
+  }
+}
+
 template <int kColumnTiles, bool kNested, class Y>
 __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     wide_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
@@ -636,48 +693,192 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     }
     __syncthreads();
   }
-  const auto store = [&](int n, int i, float sum) {
-    if (unit_row + i >= part.out) return;
-    Y* const to = y + n * ldy + part.first + unit_row + i;
-    *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
+  finish_unit(y, ldy, partial, tickets, scratch, part, unit_row, m, beta);
+}
+
+// ---- wide, Hopper -------------------------------------------------------------------------------
+// Two warpgroups take 64 rows of w each, scaled in bf16, and all rows of x together. A lane has 16
+// bytes of a run in each of its two rows, bytes 2s and 2s + 1 for step s of the run's eight; so the
+// stage holds x in another order: pair 16t + b of a run's 64 as word t of chunk b.
+
+constexpr int kHopperStages = 3;
+constexpr int kHopperStageValues = kMostRows * kRun;  // two tiles of 64 columns
+constexpr int kHopperBytes =
+    kTableRoom + kHopperStages * kHopperStageValues * int{sizeof(act_t)};  // two blocks fit an SM
+static_assert(kMostRows * kWideRows * sizeof(float) <=
+                  kHopperStages * kHopperStageValues * sizeof(act_t),
+              "the sums fit where x was");
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// Starts copying a run's columns of x; zeros behind the last block of 64.
+__device__ inline void load_permuted(act_t* stage, const act_t* x, int64_t ldx, int m, int run,
+                                     int end, int blocks) {
+  const int lane = threadIdx.x % kWarp, t = lane / 8, half = threadIdx.x / kWarp % 2;
+  const int chunk = half * 8 + lane % 8;
+  if (run < end) {
+    constexpr int kRowsTogether = kWideBlock / (kRun / 2);
+    static_assert(2 * kRowsTogether == 8, "every second row has the same place in its eight");
+    const bool valid = 2 * run + t / 2 < blocks;
+    const int first = threadIdx.x / (kRun / 2);
+    const act_t* const from = valid ? x + run * kRun + (t * 16 + chunk) * 2 : x;
+    const int step = valid ? kRowsTogether * static_cast<int>(ldx) : 0;
+    int offset = valid ? first * static_cast<int>(ldx) : 0;
+    const uint32_t even = shared_address(swizzled<kMostRows>(stage, first, chunk) + 2 * t);
+    const uint32_t odd =
+        shared_address(swizzled<kMostRows>(stage, first + kRowsTogether, chunk) + 2 * t);
+#pragma unroll
+    for (int row = 0; row < kMostRows; row += 8) {
+      if (row >= m) break;
+      const int place = row * kBlockValues * int{sizeof(act_t)};
+      if (row + first < m) copy4_async(even + place, from + offset, valid);
+      offset += step;
+      if (row + first + kRowsTogether < m) copy4_async(odd + place, from + offset, valid);
+      offset += step;
+    }
+  }
+  copies_commit();
+}
+
+// A pair of codes times a value, given as a pair of its rounded self and one of what that lacks.
+__device__ inline uint32_t scaled(uint32_t codes, uint32_t high, uint32_t low) {
+  uint32_t rest, product;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(rest) : "r"(codes), "r"(low));
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(codes), "r"(high), "r"(rest));
+  return product;
+}
+#endif
+
+// Empty but for machine code of sm_90a.
+template <bool kNested, class Y>
+__global__ void __launch_bounds__(kWideBlock, 2)
+    hopper_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
+                  int m, PackedGroup w, float beta, DynamicMap dynamic) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ __align__(256) uint8_t shared[];
+  let_next_begin();
+  uint8_t* const table = table_of(shared);
+  act_t* const stages = reinterpret_cast<act_t*>(table + kTableBytes);
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
+  const int unit = blockIdx.x, split = blockIdx.y, splits = gridDim.y;
+  const PackedPart& part = w.part[part_of(w, unit)];
+  const int unit_row = (unit - part.first_unit) * kWideRows, first_row = unit_row + warp * 16;
+  const int blocks = w.blocks, runs = (blocks + 1) / 2;
+  const int begin = runs * split / splits, end = runs * (split + 1) / splits;
+
+  NarrowTile<kNested> tile;
+  tile.enter(part, first_row + g, w.in, blocks, t);
+  NarrowPiece pieces[2] = {};
+  const auto load = [&](NarrowPiece& piece, int run) {
+    if (run < end) tile.load(piece, min(2 * run + t / 2, blocks - 1));
   };
-  if (splits == 1) {
-    for (int i = threadIdx.x; i < m * kWideRows; i += kWideBlock) {
-      store(i / kWideRows, i % kWideRows, scratch[i]);
-    }
-    return;
-  }
-  // A block's sums are contiguous: partial [units, splits, m · kWideRows].
-  const int count4 = m * kWideRows / 4;
-  float4* const sums4 =
-      reinterpret_cast<float4*>(partial) + (int64_t{unit} * splits + split) * count4;
-  for (int i = threadIdx.x; i < count4; i += kWideBlock) {
-    sums4[i] = reinterpret_cast<const float4*>(scratch)[i];
-  }
-  if (!is_last_block(tickets + unit, static_cast<unsigned>(splits))) return;
-  const float4* const all4 =
-      reinterpret_cast<const float4*>(partial) + int64_t{unit} * splits * count4;
-  for (int i = threadIdx.x; i < count4; i += kWideBlock) {
-    float4 part4[kMostSplits];
 #pragma unroll
-    for (int s = 0; s < kMostSplits; ++s) {
-      if (s < splits) part4[s] = __ldcg(all4 + int64_t{s} * count4 + i);
-    }
-    float4 sum = part4[0];
-#pragma unroll
-    for (int s = 1; s < kMostSplits; ++s) {
-      if (s >= splits) break;
-      sum.x += part4[s].x;
-      sum.y += part4[s].y;
-      sum.z += part4[s].z;
-      sum.w += part4[s].w;
-    }
-    const int n = i / (kWideRows / 4), row = i % (kWideRows / 4) * 4;
-    store(n, row, sum.x);
-    store(n, row + 1, sum.y);
-    store(n, row + 2, sum.z);
-    store(n, row + 3, sum.w);
+  for (int i = 0; i < 2; ++i) load(pieces[i], begin + i);
+  if (split == 0 && threadIdx.x < kWideRows) prefetch_b(part, unit_row + threadIdx.x);
+  fill_table(table, reinterpret_cast<uint2*>(stages), dynamic);
+  __syncthreads();
+  for (int i = threadIdx.x; i < kHopperStages * kMostRows * (kRun / 8); i += kWideBlock) {
+    const int n = i / 8 % kMostRows;  // of a tile of 64 columns
+    if (n >= m) reinterpret_cast<uint4*>(stages)[i] = make_uint4(0, 0, 0, 0);
   }
+  __syncthreads();
+  await_previous();
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    load_permuted(stages + i * kHopperStageValues, x, ldx, m, begin + i, end, blocks);
+  }
+
+  const uint32_t lane_at = lane_address(table);
+  float sums[8][4] = {};
+  uint32_t a[8][4];  // of a run
+  int stage = 0;
+#pragma unroll 1
+  for (int first = begin; first < end; first += 2) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int run = first + i;
+      if (run >= end) break;
+      products_wait<0>();
+      copies_wait<1>();
+      fence_for_products();
+      __syncthreads();  // the stage is there, and the one before is free
+      {
+        const int next = stage == 0 ? kHopperStages - 1 : stage - 1;
+        load_permuted(stages + next * kHopperStageValues, x, ldx, m, run + 2, end, blocks);
+      }
+      const NarrowPiece& piece = pieces[i];
+      const float own = absmax_of<kNested>(piece.code, piece.value, tile.offset, lane_at);
+      const float rounded = to_float(from_float<act_t>(own));
+      const uint32_t both = pack_bf16(rounded, own - rounded);
+      const uint32_t other = __shfl_xor_sync(kAllLanes, both, 1);
+      const uint32_t scale_g = t % 2 == 0 ? both : other, scale_g8 = t % 2 == 0 ? other : both;
+      const uint32_t high_g = __byte_perm(scale_g, 0, 0x1010);
+      const uint32_t low_g = __byte_perm(scale_g, 0, 0x3232);
+      const uint32_t high_g8 = __byte_perm(scale_g8, 0, 0x1010);
+      const uint32_t low_g8 = __byte_perm(scale_g8, 0, 0x3232);
+      const uint32_t top[4] = {piece.low.x, piece.low.y, piece.low.z, piece.low.w};
+      const uint32_t below[4] = {piece.high.x, piece.high.y, piece.high.z, piece.high.w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        uint32_t (&even)[4] = a[2 * j];
+        uint32_t (&odd)[4] = a[2 * j + 1];
+        even[0] = scaled(look_up<0>(top[j], lane_at), high_g, low_g);
+        even[1] = scaled(look_up<0>(below[j], lane_at), high_g8, low_g8);
+        even[2] = scaled(look_up<1>(top[j], lane_at), high_g, low_g);
+        even[3] = scaled(look_up<1>(below[j], lane_at), high_g8, low_g8);
+        odd[0] = scaled(look_up<2>(top[j], lane_at), high_g, low_g);
+        odd[1] = scaled(look_up<2>(below[j], lane_at), high_g8, low_g8);
+        odd[2] = scaled(look_up<3>(top[j], lane_at), high_g, low_g);
+        odd[3] = scaled(look_up<3>(below[j], lane_at), high_g8, low_g8);
+      }
+      load(pieces[i], run + 2);  // the piece is used up
+      const Operand b = operand(stages + stage * kHopperStageValues);
+      products_begin();
+#pragma unroll
+      for (int s = 0; s < 8; ++s) {
+        wgmma_64<false>(sums, a[s], b + column_bytes<kMostRows>(s), true);
+      }
+      products_commit();
+      stage = stage + 1 == kHopperStages ? 0 : stage + 1;
+    }
+  }
+  products_wait<0>();
+  hold(sums);
+
+  // LoRA: sB is the next 16 columns of w, U of x, once.
+  if (split == 0) {
+    for (int k = 0; k < part.rank; k += 16) {
+      uint32_t of_b[4];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int row = first_row + r * 8 + g;
+        const act_t* const b = part.b + int64_t{row} * part.rank;
+        const int count = row < part.out ? part.rank : 0;
+        of_b[r] = read_pair(b, k + 2 * t, count);
+        of_b[r + 2] = read_pair(b, k + 2 * t + 8, count);
+      }
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        const int n = c * 8 + g;
+        const act_t* const u = x + n * ldx + w.in + part.rank_offset;
+        const int count = n < m ? part.rank : 0;
+        mma(sums[c], of_b, read_pair(u, k + 2 * t, count), read_pair(u, k + 2 * t + 8, count));
+      }
+    }
+  }
+
+  copies_wait<0>();
+  __syncthreads();
+  float* const scratch = reinterpret_cast<float*>(stages);
+#pragma unroll
+  for (int c = 0; c < 8; ++c) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      scratch[(c * 8 + 2 * t + j % 2) * kWideRows + warp * 16 + g + j / 2 * 8] = sums[c][j];
+    }
+  }
+  __syncthreads();
+  finish_unit(y, ldy, partial, tickets, scratch, part, unit_row, m, beta);
+#endif
 }
 
 // ---- U = x · Aᵀ ---------------------------------------------------------------------------------
@@ -813,21 +1014,25 @@ int splits_for(int units, int runs, int multiprocessors) {
   return best;
 }
 
-template <int kColumnTiles, bool kNested, class Y>
-void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device) {
+template <class Y>
+using WideKernel = void (*)(Y*, int64_t, float*, unsigned*, const act_t*, int64_t, int, PackedGroup,
+                            float, DynamicMap);
+
+// together: blocks that share a multiprocessor.
+template <class Y>
+void launch_wide(WideKernel<Y> kernel, int bytes, int together, Y* y, int64_t ldy, const act_t* x,
+                 int64_t ldx, int m, const ops::DecodeGroup& group, float beta,
+                 CudaDevice& device) {
   const PackedGroup w = packed_group(group, kWideRows);
-  const auto kernel = wide_kernel<kColumnTiles, kNested, Y>;
-  constexpr int kBytes = kWideBytes<kColumnTiles>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
   const int runs = static_cast<int>(ceil_div(w.in, kRun));
-  const int splits = splits_for(w.units, runs, device.sm_count());
+  const int splits = splits_for(w.units, runs, together * device.sm_count());
   const size_t sums = splits > 1 ? size_t(w.units) * splits * m * kWideRows : 0;
   float* const partial = static_cast<float*>(device.scratch(sums * sizeof(float)));
   unsigned* const tickets = device.tickets(splits > 1 ? w.units : 0);
   const dim3 grid(static_cast<unsigned>(w.units), static_cast<unsigned>(splits));
-  launch_early(kernel, grid, kWideBlock, kBytes, device, y, ldy, partial, tickets, x, ldx, m, w,
+  launch_early(kernel, grid, kWideBlock, bytes, device, y, ldy, partial, tickets, x, ldx, m, w,
                beta, dynamic_map());
   check_launch("linear_group_decode, many rows");
 }
@@ -835,14 +1040,20 @@ void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
 template <bool kNested, class Y>
 void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::DecodeGroup& group,
             float beta, CudaDevice& device) {
-  if (m <= 8) {
-    launch_wide<1, kNested>(y, ldy, x, ldx, m, group, beta, device);
+  if (can_run_hopper(device)) {
+    launch_wide(hopper_kernel<kNested, Y>, kHopperBytes, 2, y, ldy, x, ldx, m, group, beta, device);
+  } else if (m <= 8) {
+    launch_wide(wide_kernel<1, kNested, Y>, kWideBytes<1>, 1, y, ldy, x, ldx, m, group, beta,
+                device);
   } else if (m <= 16) {
-    launch_wide<2, kNested>(y, ldy, x, ldx, m, group, beta, device);
+    launch_wide(wide_kernel<2, kNested, Y>, kWideBytes<2>, 1, y, ldy, x, ldx, m, group, beta,
+                device);
   } else if (m <= 32) {
-    launch_wide<4, kNested>(y, ldy, x, ldx, m, group, beta, device);
+    launch_wide(wide_kernel<4, kNested, Y>, kWideBytes<4>, 1, y, ldy, x, ldx, m, group, beta,
+                device);
   } else {
-    launch_wide<8, kNested>(y, ldy, x, ldx, m, group, beta, device);
+    launch_wide(wide_kernel<8, kNested, Y>, kWideBytes<8>, 1, y, ldy, x, ldx, m, group, beta,
+                device);
   }
 }
 

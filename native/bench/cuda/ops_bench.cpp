@@ -374,6 +374,16 @@ void decode(int64_t m) {
     group((lora + "gate, up").c_str(), {kFfn, kFfn}, kHidden, rank);
     group((lora + "down").c_str(), {kHidden}, kFfn, rank);
   }
+  if (m > 8) {  // what dequantised weights would take
+    const Block<act_t> plain(2 * kFfn * kHidden, 3);
+    ops::Weight w;
+    w.out = 2 * kFfn;
+    w.in = w.ld = kHidden;
+    w.plain = plain.data;
+    moves_in_graph(("gate, up, bf16" + rows).c_str(), 4.0 * double(kFfn * kHidden), [&] {
+      ops::linear_decode(y.data, 2 * kFfn, x.data, kHidden, m, w, 0.0f, device());
+    });
+  }
   {
     const Block<act_t> head(kVocabulary * kHidden, 3);
     const Block<float> logits(m * kVocabulary);
