@@ -14,10 +14,9 @@
 // lanes t = 0, 1, the other in t = 2, 3; columns 0 … 3 of b hold x for the first and zeros for the
 // second, columns 4 … 7 the reverse, so that each block's product comes out by itself, in the lanes
 // that know its absmax.
-// More rows (wide_kernel; on Hopper hopper_kernel, with its own products): a block takes 128 rows
-// of w and up to 64 of x, which its warps share through shared memory; `in` is split over blocks
-// where the rows alone would not fill the GPU. The last block to finish adds the parts in their
-// order.
+// More rows (wide_kernel; on Hopper hopper_kernel, with its own products): a block takes 128 rows of
+// w and up to 64 of x, which its warps share through shared memory; `in` is split over blocks where
+// the rows alone would not fill the GPU. The last block to finish adds the parts in their order.
 //
 // A row of y has the same bits in any company inside each of the kernels; between few and more rows
 // the order of the sums differs.
