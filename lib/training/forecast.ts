@@ -11,6 +11,7 @@ import {
   BF16,
   CONTEXT_BYTES,
   layerWeights,
+  RESIDENT_SHARE,
   type TrainingMemory,
   trainingMemory,
 } from "@lib/training/memory_model.ts";
@@ -60,8 +61,6 @@ export interface Forecast {
 
 /** Of the memory, what training may fill: the rest is the screen's and the driver's. */
 const USABLE = 0.9;
-/** The planner keeps weights dequantised where they take no more than this share of the memory. */
-const RESIDENT_SHARE = 1 / 8;
 
 /** The sizes of one step's micro-batches when each holds at most so many tokens. */
 function stepBatches(run: RunShape, tokens: number): { size: BatchSize; count: number } {
@@ -123,7 +122,8 @@ export function forecastRun(
     for (let tokens = whole;; tokens = Math.max(run.longest, Math.floor(tokens * 0.75))) {
       const tiles = layerWeights(a) * BF16;
       const resident = tiles <= RESIDENT_SHARE * machine.memoryBytes && tiles < 0.5 * usable;
-      const capacity = { tokens, targets: tokens, resident, embeddingsOnHost };
+      const memoryBytes = (options.memoryBytes ?? machine.memoryBytes) - CONTEXT_BYTES;
+      const capacity = { tokens, targets: tokens, resident, embeddingsOnHost, memoryBytes };
       const kept = keepLayers(a, lora, capacity, usable);
       if (kept !== null) {
         const layout = { kept, resident };
