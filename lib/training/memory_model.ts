@@ -67,7 +67,7 @@ const LOGIT_SHARE = 1 / 96;
 const MOST_LOGIT_BYTES = 2 ** 30;
 const COLUMNS = { least: 256, most: 16384 };
 /** The CUDA context with its libraries. */
-export const CONTEXT_BYTES = 0.5e9;
+export const CONTEXT_BYTES = 0.58e9;
 
 /** Device bytes of training without the context, as the library lays it out. */
 export function trainingMemory(a: Architecture, lora: LoraSize, m: TrainingMemory): number {
