@@ -258,7 +258,7 @@ async function ceilingsRow(job: RowJob): Promise<RowResult> {
         name: "ceiling: product, sustained",
         value: rates.sustainedFlops / 1e12,
         unit: "TFLOP/s",
-        note: "mean of 2 s, after 2.5 s of the same",
+        note: "mean while it runs on, once the clock has settled",
       },
       {
         name: "ceiling: product, burst",
