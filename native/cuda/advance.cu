@@ -9,6 +9,8 @@ namespace {
 __global__ void __launch_bounds__(kThreads)
     advance_kernel(ops::DecodeRows state, const int32_t* tokens, const float* logprobs,
                    int64_t rows) {
+  let_next_begin();
+  await_previous();
   const int64_t step = *state.steps;
   for (int64_t i = threadIdx.x; i < rows; i += kThreads) {
     ops::SamplingRow& settings = state.settings[i];
@@ -30,8 +32,8 @@ __global__ void __launch_bounds__(kThreads)
 void ops::advance(const DecodeRows& state, const int32_t* tokens, const float* logprobs,
                   int64_t rows, Device& d) {
   if (rows == 0) return;
-  cuda::advance_kernel<<<1, cuda::kThreads, 0, cuda::cuda_device(d).stream()>>>(state, tokens,
-                                                                                logprobs, rows);
+  cuda::launch_early(cuda::advance_kernel, 1, cuda::kThreads, 0, cuda::cuda_device(d), state, tokens,
+                     logprobs, rows);
   cuda::check_launch("advance");
 }
 

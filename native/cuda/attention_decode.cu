@@ -335,6 +335,8 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
   act_t* const v_tile = k_tile + kTileKeys * kD;
   act_t* const q_tile = v_tile + kTileKeys * kD;
   act_t* const weights = q_tile + kTileQueries * kD;  // [kTileQueries, kWeightsLd]
+  let_next_begin();
+  await_previous();
   Work work;
   if (!find_work(work, c)) return;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
@@ -480,7 +482,7 @@ void launch(DecodeCall call, bool aligned, CudaDevice& device) {
   call.tickets = device.tickets(int64_t{call.rows} * call.G);
   const unsigned blocks =
       static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_runs * call.rows);
-  kernel<<<blocks, kBlock, kDecodeBytes<kD>, device.stream()>>>(call);
+  launch_early(kernel, blocks, kBlock, kDecodeBytes<kD>, device, call);
   check_launch("attention_decode");
 }
 

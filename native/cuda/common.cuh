@@ -5,6 +5,7 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "cuda_device.h"
 #include "ops.h"
@@ -185,6 +186,43 @@ __device__ inline int64_t first_item() {
   return int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
 }
 __device__ inline int64_t item_stride() { return int64_t{gridDim.x} * blockDim.x; }
+
+// ---- early launches -----------------------------------------------------------------------------
+// From Hopper on, a kernel may be launched while the one in front of it still runs
+// (programmatic dependent launch): a step of decoding is a chain of hundreds of kernels of a few
+// microseconds. Such a kernel calls let_next_begin and await_previous once a thread, and before the
+// latter writes nothing and reads only frozen weights: between the kernels that wrote those and it
+// lies at least one plain launch, or the host has waited. Behind await_previous all earlier kernels
+// have ended: each waited in its turn.
+
+__device__ inline void let_next_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ inline void await_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// A kernel that calls the two.
+template <class... Parameters, class... Arguments>
+void launch_early(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                  const CudaDevice& device, Arguments&&... arguments) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = device.stream();
+  config.attrs = &early;
+  config.numAttrs = device.launches_early() ? 1 : 0;
+  static_cast<void>(
+      cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));  // check_launch
+}
 
 }  // namespace cuda
 }  // namespace qlora

@@ -24,8 +24,9 @@ void check(cudaError_t status, const char* what);
 // After a kernel launch: reports a bad launch shape at once; errors inside come with synchronize.
 inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
 
-// Whether the current GPU finds code in this library: machine code, or PTX its driver can compile.
-cudaError_t probe_code();  // probe.cu
+// Whether the current GPU finds code in this library: machine code, or PTX its driver can compile; and
+// for what it was written, 80 for compute_80: all kernels are the same there.
+cudaError_t probe_code(int* virtual_architecture = nullptr);  // probe.cu
 
 struct GemmPlans;  // gemm.cpp: cuBLASLt's choice for each shape seen
 
@@ -58,12 +59,15 @@ class CudaDevice final : public Device {
   // The first time as it is, so that everything has its memory; then as a CUDA graph.
   void run(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override;
   bool records() const override { return true; }
-  bool reads_nf4_faster() const override { return true; }
+  // Few rows wait for the weights' bytes alone; more wait for the conversion as well.
+  bool reads_nf4_faster(int64_t rows) const override { return rows <= 16; }
 
   cudaStream_t stream() const { return stream_; }
   int sm_count() const { return sm_count_; }
   int max_shared_bytes() const { return max_shared_bytes_; }  // a block may ask for
   int compute_capability() const { return compute_capability_; }  // 90 for 9.0
+  // Whether a kernel may begin before the one in front of it ends, and then wait: launch_early.
+  bool launches_early() const { return launches_early_; }
 
   cublasLtContext* blas() const { return blas_; }
   void* blas_workspace() const { return blas_workspace_; }
@@ -89,6 +93,7 @@ class CudaDevice final : public Device {
 
   int ordinal_;
   int sm_count_ = 0, max_shared_bytes_ = 0, compute_capability_ = 0;
+  bool launches_early_ = false;
   int64_t context_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
   cudaStream_t copy_stream_ = nullptr;   // made with the first copy beside the ops

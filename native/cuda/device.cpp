@@ -221,6 +221,9 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), gemm_plans_(new GemmPla
   sm_count_ = attribute(cudaDevAttrMultiProcessorCount, ordinal);
   max_shared_bytes_ = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
   compute_capability_ = capability_of(ordinal);
+  int virtual_architecture = 0;
+  check(probe_code(&virtual_architecture), "asking for a kernel's attributes");
+  launches_early_ = compute_capability_ >= 90 && virtual_architecture >= 90;
   try {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
     if (cublasLtCreate(&blas_) != CUBLAS_STATUS_SUCCESS) {

@@ -1,12 +1,14 @@
 // linear_decode: y [m, out] = x [m, in] · wᵀ + beta · y for few rows. Nothing but the weight is
 // large, so the floor is its bytes over the memory bandwidth.
 //
-// NF4 weights go through nf4_product (linear_group_decode.cu). Plain ones, up to kMostRows rows of
-// x: a block owns 16 rows of w (columns of y) and its eight warps an eighth of `in` each, added in
-// a fixed tree at the end. The product is mma.m16n8k16 with w as a and the rows of x as b; the
-// order of k inside a product is free, so a lane takes neighbouring k and loads them in one access.
-// More rows are a product for cuBLASLt. Rows that are not aligned, or blocks that cross rows: a
-// warp a row of w, in fp32.
+// NF4 weights go through nf4_product, plain ones of few columns of y through project (both in
+// linear_group_decode.cu). Other plain ones, up to kMostRows rows of x: a block owns 16 rows of w
+// (columns of y) and its eight warps an eighth of `in` each, added in a fixed tree at the end. The
+// product is mma.m16n8k16 with w as a and the rows of x as b; the order of k inside a product is
+// free, so a lane takes neighbouring k and loads them in one access. More rows are a product for
+// cuBLASLt. Rows that are not aligned, or blocks that cross rows: a warp a row of w, in fp32.
+#include <type_traits>
+
 #include "common.cuh"
 #include "mma.cuh"
 #include "nf4.cuh"
@@ -33,6 +35,8 @@ __device__ inline uint4 load_eight(const act_t* row, int64_t k, int64_t in) {
 template <class Y>
 __global__ void __launch_bounds__(kBlock)
     plain_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, ops::Weight w, float beta) {
+  let_next_begin();
+  await_previous();
   constexpr int kStep = 32;  // k a lane quad takes in one access each
   constexpr int kAhead = 4;  // steps loaded together
   __shared__ float scratch[kWarps][kMostRows][kTile];
@@ -139,6 +143,14 @@ void many_rows(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, co
   ops::gemm_f32(y, ldy, x, ldx, false, w.plain, w.ld, true, m, w.out, w.in, 1.0f, beta, d);
 }
 
+// Few columns of y, as of LoRA's U, do not fill the GPU unless `in` is split.
+template <class Y>
+bool is_projection(const ops::Weight& w, float beta) {
+  constexpr int64_t kMostColumns = 256;
+  return std::is_same<Y, act_t>::value && beta == 0.0f && w.out <= kMostColumns && w.ld == w.in &&
+         w.in % 32 == 0;
+}
+
 template <class Y>
 void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops::Weight& w,
             float beta, Device& d) {
@@ -154,9 +166,13 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
         <<<static_cast<unsigned>(ceil_div(w.out, kWarps)), kBlock, 0, device.stream()>>>(
             y, ldy, x, ldx, m, w, beta, nf4_codes(), dynamic_map());
     check_launch("linear_decode");
+  } else if (is_projection<Y>(w, beta)) {
+    if constexpr (std::is_same<Y, act_t>::value) {
+      project(y, ldy, x, ldx, m, w.plain, w.out, w.in, device);
+    }
   } else if (m <= kMostRows) {
-    plain_kernel<Y><<<static_cast<unsigned>(ceil_div(w.out, kTile)), kBlock, 0, device.stream()>>>(
-        y, ldy, x, ldx, static_cast<int>(m), w, beta);
+    launch_early(plain_kernel<Y>, static_cast<unsigned>(ceil_div(w.out, kTile)), kBlock, 0, device, y,
+                 ldy, x, ldx, static_cast<int>(m), w, beta);
     check_launch("linear_decode");
   } else {
     many_rows(y, ldy, x, ldx, m, w, beta, d);

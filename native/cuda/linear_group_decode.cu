@@ -118,9 +118,9 @@ __device__ const float kCodes[16] = {
 __device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic) {
   for (int byte = threadIdx.x; byte < 256; byte += blockDim.x) {
     // The high nibble comes first: the low half of the pair.
-    staging[byte] = make_uint2(
-        pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
-        __float_as_uint(dynamic.value[byte]));
+    staging[byte] =
+        make_uint2(pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
+                   __float_as_uint(dynamic.value[byte]));
   }
   __syncthreads();
   const int lane = threadIdx.x % kWarp;
@@ -184,13 +184,15 @@ __device__ inline float lora_dot(const act_t* b, const act_t* u, int rank) {
 // ---- narrow -------------------------------------------------------------------------------------
 
 constexpr int kTeamWarps = 8;  // share a tile of w
-constexpr int kTeams = 3;      // a block
+constexpr int kTeams = 2;      // a block
 constexpr int kNarrowBlock = kTeams * kTeamWarps * kWarp;
 constexpr int kTile = 16;  // rows of w
-constexpr int kAhead = 3;  // runs loaded before they are used
+constexpr int kAhead = 4;  // runs loaded before they are used
 constexpr int kTeamSums = kTeamWarps * kNarrowRows * kTile;
 constexpr int kTeamsBytes = kTeams * 2 * kTeamSums * static_cast<int>(sizeof(float));
-constexpr int kNarrowBytes = kTableRoom + kTeamsBytes;  // and x, where it fits
+constexpr int kZerosBytes = 64;                                       // 32 columns of no row of x
+constexpr int kNarrowBytes = kTableRoom + kTeamsBytes + kZerosBytes;  // and x, where it fits
+static_assert(kTeamsBytes >= kStagingBytes, "the table is made there");
 
 // What a lane holds of a run: 16 bytes (half a block of 64) of rows g and g + 8 of the tile, and
 // the absmax of that block in row g (t even) or g + 8 (t odd).
@@ -200,54 +202,69 @@ struct NarrowPiece {
   float value;
 };
 
-// Where a warp's next piece is; runs follow each other kTeamWarps apart, then comes the next tile.
-struct NarrowCursor {
-  int tile, run;
-  int part;
-  int block;  // of row g
-  int rows;   // from row g on
+// Where a lane reads a tile. Rows behind the part's last are that one again.
+template <bool kNested>
+struct NarrowTile {
+  const uint8_t* packed;  // row g
+  const uint8_t* codes;   // of the row whose absmax it takes
+  const float* values;    // absmax, of that row, or absmax2, of the part
+  int high;               // bytes from row g to row g + 8
+  int block;              // the first of that row
+  float offset;
 
-  __device__ void enter(const PackedGroup& w, int warp, int g, int t) {
-    run = warp;
-    part = part_of(w, tile);
-    const int row = (tile - w.part[part].first_unit) * kTile + g;
-    rows = tile < w.units ? w.part[part].out - row : 0;
-    block = row * w.blocks + 2 * run + t / 2;
+  __device__ void enter(const PackedGroup& w, int tile, int g, int t) {
+    const PackedPart& part = w.part[part_of(w, tile)];
+    const int row = (tile - part.first_unit) * kTile + g;
+    const int low_row = min(row, part.out - 1), high_row = min(row + 8, part.out - 1);
+    packed = part.packed + int64_t{low_row} * (w.in / 2) + t % 2 * 16;
+    high = (high_row - low_row) * (w.in / 2);
+    block = (t % 2 == 0 ? low_row : high_row) * w.blocks;
+    if constexpr (kNested) {
+      codes = part.codes + block;
+      values = part.absmax2;
+      offset = part.offset;
+    } else {
+      values = part.absmax + block;
+    }
   }
-  __device__ void advance() {
-    run += kTeamWarps;
-    block += kTeamWarps * kRun / kBlockValues;
+  // of_row: the block's number in its row.
+  __device__ void load(NarrowPiece& piece, int of_row) const {
+    const uint8_t* const from = packed + of_row * (kBlockValues / 2);
+    piece.low = stream16(from);
+    piece.high = stream16(from + high);
+    if constexpr (kNested) {
+      piece.code = __ldg(codes + of_row);
+      piece.value = __ldg(values + static_cast<unsigned>(block + of_row) / unsigned{kAbsmaxBlock});
+    } else {
+      piece.value = __ldg(values + of_row);
+    }
   }
 };
 
-template <bool kNested>
-__device__ inline void load_piece(NarrowPiece& piece, const PackedGroup& w, const NarrowCursor& at,
-                                  int t) {
-  piece.low = piece.high = make_uint4(0, 0, 0, 0);
-  piece.code = 0;
-  piece.value = 0.0f;
-  if (at.run * kRun + t / 2 * kBlockValues >= w.in) return;
-  const PackedPart& part = w.part[at.part];
-  const uint8_t* const from = part.packed + int64_t{at.block} * (kBlockValues / 2) + t % 2 * 16;
-  if (at.rows > 0) piece.low = stream16(from);
-  if (at.rows > 8) piece.high = stream16(from + w.in * (8 / 2));
-  if (at.rows <= t % 2 * 8) return;
-  load_absmax<kNested>(piece.code, piece.value, part, at.block + t % 2 * 8 * w.blocks);
-}
-
-// Rows of x in shared memory lie this far apart beyond `in`, in different banks.
+// Rows of x in shared memory lie this far apart beyond their columns, in different banks.
 constexpr int kXGap = 8;
 
 // 32 columns of a row of x.
 struct XColumns {
   uint4 v[4];
 };
+__device__ inline void load_shared(XColumns& x, uint32_t address) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.v[i].x), "=r"(x.v[i].y), "=r"(x.v[i].z), "=r"(x.v[i].w)
+                 : "r"(address + 16 * i));
+  }
+}
 
+// sums += the piece's products, times kCodeScale.
 template <bool kNested>
 __device__ inline void multiply_piece(float sums[4], const NarrowPiece& piece, const XColumns& x,
                                       float offset, uint32_t lane) {
   const uint32_t low[4] = {piece.low.x, piece.low.y, piece.low.z, piece.low.w};
   const uint32_t high[4] = {piece.high.x, piece.high.y, piece.high.z, piece.high.w};
+  float own = piece.value;
+  if constexpr (kNested) own = __fadd_rn(__fmul_rn(look_up_map(piece.code, lane), own), offset);
   float even[4] = {}, odd[4] = {};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -258,7 +275,6 @@ __device__ inline void multiply_piece(float sums[4], const NarrowPiece& piece, c
     mma(even, first, x.v[i].x, x.v[i].y);
     mma(odd, second, x.v[i].z, x.v[i].w);
   }
-  const float own = absmax_of<kNested>(piece.code, piece.value, offset, lane);
   const float other = __shfl_xor_sync(kAllLanes, own, 1);
   const bool is_odd = threadIdx.x % 2 != 0;
   const float row_g = is_odd ? other : own, row_g8 = is_odd ? own : other;
@@ -272,103 +288,126 @@ __device__ inline void team_barrier(int team) {
   asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(kTeamWarps * kWarp) : "memory");
 }
 
-template <bool kNested, class Y>
+// Brings s·B of a tile near: it is read when the sums are done. One lane a row.
+__device__ inline void prefetch_b(const PackedGroup& w, int tile, int lane) {
+  const PackedPart& part = w.part[part_of(w, tile)];
+  const int row = (tile - part.first_unit) * kTile + lane;
+  if (part.rank == 0 || lane >= kTile || row >= part.out) return;
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(part.b + int64_t{row} * part.rank));
+}
+
+// columns: of x, with U. kFits: x lies in shared memory.
+template <bool kNested, bool kFits, class Y>
 __global__ void __launch_bounds__(kNarrowBlock, 1)
-    narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, float beta,
-                  bool x_fits, DynamicMap dynamic) {
+    narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, int columns,
+                  float beta, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
+  let_next_begin();
   uint8_t* const table = table_of(shared);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int warp = threadIdx.x / kWarp % kTeamWarps, team = threadIdx.x / kWarp / kTeamWarps;
   float* const team_sums = reinterpret_cast<float*>(table + kTableBytes) + team * 2 * kTeamSums;
+  uint8_t* const zeros = table + kTableBytes + kTeamsBytes;
+  act_t* const x_shared = reinterpret_cast<act_t*>(zeros + kZerosBytes);
   const int step = kTeams * static_cast<int>(gridDim.x);
-  const int first_tile = team * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  const int runs = (w.blocks + 1) / 2;
-  const int runs_each = (runs + kTeamWarps - 1) / kTeamWarps;
+  int tile = team * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+  // Of a warp and tile. Blocks behind a row's last are that one again, with zeros for x.
+  const int runs = ((w.blocks + 1) / 2 + kTeamWarps - 1) / kTeamWarps;
+  const int first_block = 2 * warp + t / 2, last_block = w.blocks - 1;
+  const auto block_of = [&](int run) { return first_block + run * (2 * kTeamWarps); };
 
-  NarrowPiece pieces[kAhead];
-  NarrowCursor ahead;
-  ahead.tile = first_tile;
-  ahead.enter(w, warp, g, t);
-  const int last_run = warp + (runs_each - 1) * kTeamWarps;
-  const auto load_next = [&](NarrowPiece& piece) {
-    load_piece<kNested>(piece, w, ahead, t);
-    if (ahead.run < last_run) {
-      ahead.advance();
-    } else {
-      ahead.tile += step;
-      ahead.enter(w, warp, g, t);
-    }
-  };
+  NarrowPiece pieces[kAhead] = {};
+  NarrowTile<kNested> now = {}, next = {};
+  if (tile < w.units) {
+    now.enter(w, tile, g, t);
 #pragma unroll
-  for (int i = 0; i < kAhead; ++i) load_next(pieces[i]);
-  act_t* const x_shared = reinterpret_cast<act_t*>(table + kTableBytes + kTeamsBytes);
-  if (x_fits) {
-    const int chunks = w.in / 8;
+    for (int i = 0; i < kAhead; ++i) {
+      if (i < runs) now.load(pieces[i], min(block_of(i), last_block));
+    }
+    if (warp == 0) prefetch_b(w, tile, lane);
+  }
+  fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
+  if (threadIdx.x < kZerosBytes / 4) reinterpret_cast<uint32_t*>(zeros)[threadIdx.x] = 0;
+  await_previous();
+  const int x_ld = columns + kXGap;
+  if constexpr (kFits) {
     for (int n = 0; n < m; ++n) {
-      for (int i = threadIdx.x; i < chunks; i += kNarrowBlock) {
-        copy16_async(x_shared + n * (w.in + kXGap) + i * 8, x + n * ldx + i * 8, true);
+      for (int i = threadIdx.x; i < columns / 8; i += kNarrowBlock) {
+        copy16_async(x_shared + n * x_ld + i * 8, x + n * ldx + i * 8, true);
       }
     }
     copies_commit();
+    copies_wait<0>();
   }
-  fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
-  copies_wait<0>();
   __syncthreads();
 
   const uint32_t lane_at = lane_address(table);
   const int n = g % 4;  // row of x
   const bool holds_x = (g < 4) == (t < 2) && n < m;
-  const act_t* const x_row = (x_fits ? x_shared + n * (w.in + kXGap) : x + n * ldx) + t * 32;
-  float sums[4] = {};
-  int tile = first_tile, run = warp, turn = 0;
-  int p = part_of(w, tile);
-  while (tile < w.units) {
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (tile >= w.units) break;
-      const int column = run * kRun;
-      XColumns columns = {};
-      if (holds_x && column + t / 2 * kBlockValues < w.in) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          columns.v[j] = reinterpret_cast<const uint4*>(x_row + column)[j];
-        }
-      }
-      multiply_piece<kNested>(sums, pieces[i], columns, w.part[p].offset, lane_at);
-      load_next(pieces[i]);
-      run += kTeamWarps;
-      if (run <= last_run) continue;
-
-      // The tile is done: both blocks of each run, then the warps, in their order.
-      float* const scratch = team_sums + turn % 2 * kTeamSums;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float sum = sums[j] + __shfl_xor_sync(kAllLanes, sums[j], 2);
-        if (t < 2) scratch[(warp * kNarrowRows + 2 * t + j % 2) * kTile + g + j / 2 * 8] = sum;
-        sums[j] = 0.0f;
-      }
-      team_barrier(team);
-      // Other warps finish every turn.
-      const int item = (static_cast<int>(threadIdx.x) + turn * 2 * kWarp) % (kTeamWarps * kWarp);
-      const PackedPart& part = w.part[p];
-      const int row = (tile - part.first_unit) * kTile + item % kTile, of = item / kTile;
-      if (of < m && row < part.out) {
-        float sum = scratch[item];
-#pragma unroll
-        for (int j = 1; j < kTeamWarps; ++j) sum += scratch[j * kNarrowRows * kTile + item];
-        if (part.rank > 0) {
-          sum += lora_dot(part.b + int64_t{row} * part.rank, x + of * ldx + w.in + part.rank_offset,
-                          part.rank);
-        }
-        Y* const to = y + of * ldy + part.first + row;
-        *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
-      }
-      run = warp;
-      ++turn;
-      tile += step;
-      p = part_of(w, tile);
+  const int x_column = t % 2 * 32;  // in the block
+  const uint32_t zeros_at = shared_address(zeros);
+  const uint32_t x_at = shared_address(x_shared + n * x_ld + x_column);
+  const act_t* const x_row = x + n * ldx + x_column;
+  for (int turn = 0; tile < w.units; ++turn) {
+    const bool more = tile + step < w.units;
+    if (more) {
+      next.enter(w, tile + step, g, t);
+      if (warp == 0) prefetch_b(w, tile + step, lane);
     }
+    float sums[4] = {};
+#pragma unroll 1
+    for (int first = 0; first < runs; first += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (first + i >= runs) break;
+        const int block = block_of(first + i);
+        const bool takes_x = holds_x && block <= last_block;
+        XColumns of_x;
+        if constexpr (kFits) {
+          constexpr int kBytes = kBlockValues * int{sizeof(act_t)};
+          load_shared(of_x, takes_x ? x_at + block * kBytes : zeros_at);
+        } else {
+          of_x = {};
+#pragma unroll
+          for (int j = 0; takes_x && j < 4; ++j) {
+            of_x.v[j] = reinterpret_cast<const uint4*>(x_row + block * kBlockValues)[j];
+          }
+        }
+        multiply_piece<kNested>(sums, pieces[i], of_x, now.offset, lane_at);
+        if (first + i + kAhead < runs) {
+          now.load(pieces[i], min(block_of(first + i + kAhead), last_block));
+        } else if (more) {
+          next.load(pieces[i], min(block_of(i), last_block));
+        }
+      }
+    }
+
+    // The tile is done: both blocks of each run, then the warps, in their order.
+    float* const scratch = team_sums + turn % 2 * kTeamSums;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float sum = sums[j] + __shfl_xor_sync(kAllLanes, sums[j], 2);
+      if (t < 2) scratch[(warp * kNarrowRows + 2 * t + j % 2) * kTile + g + j / 2 * 8] = sum;
+    }
+    team_barrier(team);
+    // Other warps finish every turn.
+    const int item = (static_cast<int>(threadIdx.x) + turn * 2 * kWarp) % (kTeamWarps * kWarp);
+    const PackedPart& part = w.part[part_of(w, tile)];
+    const int row = (tile - part.first_unit) * kTile + item % kTile, of = item / kTile;
+    if (of < m && row < part.out) {
+      float sum = scratch[item];
+#pragma unroll
+      for (int j = 1; j < kTeamWarps; ++j) sum += scratch[j * kNarrowRows * kTile + item];
+      sum *= 1.0f / kCodeScale;
+      if (part.rank > 0) {
+        const act_t* const u = kFits ? x_shared + of * x_ld : x + of * ldx;
+        sum += lora_dot(part.b + int64_t{row} * part.rank, u + w.in + part.rank_offset, part.rank);
+      }
+      Y* const to = y + of * ldy + part.first + row;
+      *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
+    }
+    tile += step;
+    now = next;
   }
 }
 
@@ -448,6 +487,7 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
     wide_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
                 int m, PackedGroup w, float beta, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
+  let_next_begin();
   constexpr int kDepth = kStages<kColumnTiles>, kRowsOfX = kColumnTiles * 8;
   uint8_t* const table = table_of(shared);
   act_t* const stages = reinterpret_cast<act_t*>(table + kTableBytes);
@@ -468,14 +508,15 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
   };
 #pragma unroll
   for (int i = 0; i < kWideAhead; ++i) load(pieces[i], begin + i);
+  static_assert(kStageValues<kColumnTiles> * int{sizeof(act_t)} >= kStagingBytes, "the last stage");
+  fill_table(table, reinterpret_cast<uint2*>(stages + (kDepth - 1) * kStageValues<kColumnTiles>),
+             dynamic);
+  await_previous();
 #pragma unroll
   for (int i = 0; i < kDepth - 1; ++i) {
     load_stage<kColumnTiles>(stages + i * kStageValues<kColumnTiles>, x, ldx, m, begin + i, end,
                              w.in);
   }
-  static_assert(kStageValues<kColumnTiles> * int{sizeof(act_t)} >= kStagingBytes, "the last stage");
-  fill_table(table, reinterpret_cast<uint2*>(stages + (kDepth - 1) * kStageValues<kColumnTiles>),
-             dynamic);
 
   const uint32_t lane_at = lane_address(table);
   float sums[2][kColumnTiles][4] = {};
@@ -653,9 +694,11 @@ __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
 }
 
 __global__ void __launch_bounds__(kProjectBlock)
-    project_kernel(act_t* u, const act_t* x, int64_t ldx, int m, const act_t* a, int R, int in,
-                   float* partial, unsigned* tickets) {
+    project_kernel(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int m, const act_t* a, int R,
+                   int in, float* partial, unsigned* tickets) {
   __shared__ float scratch[kProjectWarps][kProjectTile];
+  let_next_begin();
+  await_previous();
   constexpr int kStep = 32,
                 kProjectAhead = 4;  // columns a quad of lanes takes; steps loaded together
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
@@ -702,7 +745,7 @@ __global__ void __launch_bounds__(kProjectBlock)
   float sum = 0.0f;
   for (int s = 0; s < splits; ++s) sum += __ldcg(all + s * kProjectTile);
   const int n = first_n + threadIdx.x / 16, r = first_r + threadIdx.x % 16;
-  if (n < m && r < R) u[n * ldx + r] = from_float<act_t>(sum);
+  if (n < m && r < R) u[n * ldu + r] = from_float<act_t>(sum);
 }
 
 // ---- launches -----------------------------------------------------------------------------------
@@ -735,16 +778,21 @@ template <bool kNested, class Y>
 void launch_narrow(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
                    const ops::DecodeGroup& group, float beta, CudaDevice& device) {
   const PackedGroup w = packed_group(group, kTile);
-  const auto kernel = narrow_kernel<kNested, Y>;
-  const int with_x = kNarrowBytes + m * (w.in + kXGap) * static_cast<int>(sizeof(act_t));
-  const bool x_fits = with_x <= device.max_shared_bytes();
-  const int bytes = x_fits ? with_x : kNarrowBytes;
+  int columns = w.in;
+  for (int p = 0; p < w.parts; ++p) {
+    const PackedPart& part = w.part[p];
+    if (part.rank > 0) columns = std::max(columns, w.in + part.rank_offset + part.rank);
+  }
+  columns = static_cast<int>(ceil_div(columns, 8)) * 8;
+  const int with_x = kNarrowBytes + m * (columns + kXGap) * static_cast<int>(sizeof(act_t));
+  const bool fits = with_x <= device.max_shared_bytes();
+  const auto kernel = fits ? narrow_kernel<kNested, true, Y> : narrow_kernel<kNested, false, Y>;
+  const int bytes = fits ? with_x : kNarrowBytes;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
-  const int most = static_cast<int>(ceil_div(w.units, kTeams));
-  const unsigned blocks = static_cast<unsigned>(std::min(most, device.sm_count()));
-  kernel<<<blocks, kNarrowBlock, bytes, device.stream()>>>(y, ldy, x, ldx, m, w, beta, x_fits,
-                                                           dynamic_map());
+  const unsigned blocks = static_cast<unsigned>(std::min(w.units, device.sm_count()));
+  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, columns, beta,
+               dynamic_map());
   check_launch("linear_group_decode, few rows");
 }
 
@@ -779,8 +827,8 @@ void launch_wide(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
   float* const partial = static_cast<float*>(device.scratch(sums * sizeof(float)));
   unsigned* const tickets = device.tickets(splits > 1 ? w.units : 0);
   const dim3 grid(static_cast<unsigned>(w.units), static_cast<unsigned>(splits));
-  kernel<<<grid, kWideBlock, kBytes, device.stream()>>>(y, ldy, partial, tickets, x, ldx, m, w,
-                                                        beta, dynamic_map());
+  launch_early(kernel, grid, kWideBlock, kBytes, device, y, ldy, partial, tickets, x, ldx, m, w,
+               beta, dynamic_map());
   check_launch("linear_group_decode, many rows");
 }
 
@@ -815,23 +863,21 @@ void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
   }
 }
 
-// U, into the columns of x behind its first `in`.
-void project(act_t* x, int64_t ldx, int64_t m, const ops::DecodeGroup& group, CudaDevice& device) {
-  const int64_t in = group.parts[0].w.in;
+}  // namespace
+
+void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
+             int64_t R, int64_t in, CudaDevice& device) {
   const int splits =
       static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(kProjectSplits, in / 512)));
-  const dim3 grid(static_cast<unsigned>(ceil_div(group.rank, 16)),
-                  static_cast<unsigned>(ceil_div(m, 8)), static_cast<unsigned>(splits));
+  const dim3 grid(static_cast<unsigned>(ceil_div(R, 16)), static_cast<unsigned>(ceil_div(m, 8)),
+                  static_cast<unsigned>(splits));
   const int tiles = static_cast<int>(grid.x * grid.y);
   float* const partial =
       static_cast<float*>(device.scratch(size_t(tiles) * splits * kProjectTile * sizeof(float)));
-  project_kernel<<<grid, kProjectBlock, 0, device.stream()>>>(
-      x + in, x, ldx, static_cast<int>(m), group.a, static_cast<int>(group.rank),
-      static_cast<int>(in), partial, device.tickets(tiles));
-  check_launch("linear_group_decode: U");
+  launch_early(project_kernel, grid, kProjectBlock, 0, device, u, ldu, x, ldx, static_cast<int>(m),
+               a, static_cast<int>(R), static_cast<int>(in), partial, device.tickets(tiles));
+  check_launch("linear_decode, few columns");
 }
-
-}  // namespace
 
 bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx) {
   return w.packed != nullptr && w.in % kNf4Block == 0 && w.out * (w.in / kNf4Block) <= INT32_MAX &&
@@ -861,7 +907,7 @@ void ops::linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int6
     tiled = tiled && nf4_tiled(group.parts[p].w, x, ldx);
   }
   if (tiled) {
-    if (group.rank > 0) project(x, ldx, m, group, device);
+    if (group.rank > 0) project(x + in, ldx, x, ldx, m, group.a, group.rank, in, device);
     nf4_product(y, ldy, x, ldx, m, group, 0.0f, device);
     return;
   }

@@ -10,9 +10,11 @@ __global__ void probe_kernel() {}
 
 }  // namespace
 
-cudaError_t probe_code() {
-  cudaFuncAttributes attributes;
-  return cudaFuncGetAttributes(&attributes, probe_kernel);
+cudaError_t probe_code(int* virtual_architecture) {
+  cudaFuncAttributes attributes{};
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, probe_kernel);
+  if (virtual_architecture != nullptr) *virtual_architecture = attributes.ptxVersion;
+  return status;
 }
 
 }  // namespace cuda

@@ -61,8 +61,10 @@ __global__ void __launch_bounds__(kBlock, kForwardBlocks<kBlock>)
     rmsnorm_forward_rows_kernel(act_t* out, int64_t ld_out, float* rstd, act_t* sum,
                                 const act_t* residual, const act_t* delta, const float* weight,
                                 int64_t T, int H, float eps) {
+  let_next_begin();
   Float8 w[kGroups] = {};
   load_weight<kBlock, kGroups>(w, weight, H);
+  await_previous();
   const float per_column = 1.0f / static_cast<float>(H);
   Share<kBlock, kGroups> next_x, next_delta;
   const auto load_row = [&](int64_t t) {
@@ -262,8 +264,8 @@ void ops::rmsnorm_forward(act_t* out, int64_t ld_out, float* rstd, act_t* sum,
       const auto kernel = delta != nullptr
                               ? cuda::rmsnorm_forward_rows_kernel<block(), groups(), true>
                               : cuda::rmsnorm_forward_rows_kernel<block(), groups(), false>;
-      kernel<<<static_cast<unsigned>(std::min(T, most)), block(), 0, device.stream()>>>(
-          out, ld_out, rstd, sum, residual, delta, weight, T, static_cast<int>(H), eps);
+      cuda::launch_early(kernel, static_cast<unsigned>(std::min(T, most)), block(), 0, device, out,
+                         ld_out, rstd, sum, residual, delta, weight, T, static_cast<int>(H), eps);
     });
   }
   cuda::check_launch("rmsnorm_forward");

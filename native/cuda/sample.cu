@@ -224,6 +224,8 @@ __device__ inline Units best_of_row(const ChunkStats* stats, int chunks, Units* 
 // ---- stats --------------------------------------------------------------------------------------
 
 __global__ void __launch_bounds__(kBlock) stats_kernel(Rows x, Scratch scratch) {
+  let_next_begin();
+  await_previous();
   __shared__ uint32_t seen[kChunk / 32];
   __shared__ Units parts[kWarps];
   const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
@@ -295,6 +297,8 @@ __device__ inline void cut_at_p(RowState& state, const Units (&own)[2], Units to
 
 __global__ void __launch_bounds__(kBlock)
     histogram_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
+  let_next_begin();
+  await_previous();
   static_assert(kSlices == 2 * kBlock, "a thread takes two slices");
   __shared__ uint32_t seen[kChunk / 32];
   __shared__ Units sums[kSlices];
@@ -367,7 +371,7 @@ __global__ void __launch_bounds__(kBlock)
 struct CutShared {
   Units sums[kBins];
   uint32_t counts[kBins];
-  uint32_t keys[kBins];  // of one member; of the only one where the count is 1
+  uint32_t keys[kBins];  // the highest; the only one where the count is 1
   BinShared bin;
 };
 
@@ -390,6 +394,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
     for (int i = threadIdx.x; i < kBins; i += kBlock) {
       s.sums[i] = 0;
       s.counts[i] = 0;
+      s.keys[i] = 0;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < count; i += kBlock) {
@@ -400,7 +405,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
       const int bin = 255 - (key >> shift & 255);
       atomicAdd(&s.sums[bin], units);
       atomicAdd(&s.counts[bin], 1u);
-      s.keys[bin] = key;
+      atomicMax(&s.keys[bin], key);
     }
     __syncthreads();
     const Units own[1] = {threadIdx.x < kBins ? s.sums[threadIdx.x] : 0};
@@ -427,6 +432,8 @@ __device__ inline void finish_at_p(RowState& state, const uint32_t* members, int
 }
 
 __global__ void __launch_bounds__(kBlock) gather_kernel(Stage stage, Rows x, Scratch scratch) {
+  let_next_begin();
+  await_previous();
   __shared__ uint32_t seen[kChunk / 32];
   __shared__ CutShared shared;
   const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
@@ -543,6 +550,8 @@ __device__ inline ChunkUnits run_units(const Chunk& c, int begin, int end, const
 
 __global__ void __launch_bounds__(kBlock)
     draw_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
+  let_next_begin();
+  await_previous();
   __shared__ uint32_t seen[kChunk / 32];
   __shared__ Units parts[kWarps];
   __shared__ DrawShared shared;
@@ -653,12 +662,13 @@ void ops::sample(int32_t* tokens, float* logprobs, float* logits, const Sampling
     const dim3 grid(static_cast<unsigned>(chunks),
                     static_cast<unsigned>(std::min(kRows, rows - first)));
     const Rows x = {logits + first * V, rows_settings + first, history, static_cast<int>(V)};
-    stats_kernel<<<grid, kBlock, 0, device.stream()>>>(x, scratch);
-    histogram_kernel<<<grid, kBlock, 0, device.stream()>>>(tokens + first, logprobs + first, x,
-                                                           scratch);
-    gather_kernel<<<grid, kBlock, 0, device.stream()>>>(kCutAtK, x, scratch);
-    gather_kernel<<<grid, kBlock, 0, device.stream()>>>(kCutAtP, x, scratch);
-    draw_kernel<<<grid, kBlock, 0, device.stream()>>>(tokens + first, logprobs + first, x, scratch);
+    int32_t* const chosen = tokens + first;
+    float* const of_chosen = logprobs + first;
+    launch_early(stats_kernel, grid, kBlock, 0, device, x, scratch);
+    launch_early(histogram_kernel, grid, kBlock, 0, device, chosen, of_chosen, x, scratch);
+    launch_early(gather_kernel, grid, kBlock, 0, device, kCutAtK, x, scratch);
+    launch_early(gather_kernel, grid, kBlock, 0, device, kCutAtP, x, scratch);
+    launch_early(draw_kernel, grid, kBlock, 0, device, chosen, of_chosen, x, scratch);
     check_launch("sample");
   }
 }

@@ -22,6 +22,8 @@ __device__ inline float sigmoid(float x) {
 template <bool kWhole>
 __global__ void __launch_bounds__(kThreads)
     swiglu_forward_kernel(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T, int64_t F) {
+  let_next_begin();
+  await_previous();
   const int64_t c = group_column();
   if (c >= F) return;
   for (int64_t begin = first_row(kRows); begin < T; begin += row_stride(kRows)) {
@@ -86,7 +88,7 @@ void ops::swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64
   const auto kernel = cuda::rows_aligned(out, ld_out) && cuda::rows_aligned(gate_up, F)
                           ? cuda::swiglu_forward_kernel<true>
                           : cuda::swiglu_forward_kernel<false>;
-  kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(out, ld_out, gate_up, T, F);
+  cuda::launch_early(kernel, g.grid, g.block, 0, cuda::cuda_device(d), out, ld_out, gate_up, T, F);
   cuda::check_launch("swiglu_forward");
 }
 

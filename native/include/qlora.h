@@ -509,10 +509,10 @@ QLORA_API qlora_status qlora_generator_remove(qlora_generator* generator, int32_
  * completed all the same (tokens, *out_count and *out_live are set); the next call goes on.
  *
  * How many steps a call takes changes no token. On the CPU a sequence's tokens are the same whatever
- * else runs. On CUDA they are so among up to four live sequences and among more than four (of NF4
- * weights; of plain ones the border is eight): the two are added up in different orders, so that
- * their logits differ by rounding. The GPU works up to eight steps ahead: that long a cancelled call
- * may go on.
+ * else runs. On CUDA they are so among up to four live sequences and among five to sixteen (of NF4
+ * weights; of plain ones among up to eight): the products are added up in different orders, so that
+ * logits differ by rounding; beyond that they may differ between any two numbers of sequences. The
+ * GPU works up to eight steps ahead: that long a cancelled call may go on.
  */
 QLORA_API qlora_status qlora_generator_run(qlora_generator* generator, int32_t max_steps,
                                            qlora_generated_token* tokens, int64_t capacity,

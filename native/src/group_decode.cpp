@@ -23,7 +23,7 @@ void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int
   Device& device = model.device();
   const ops::Weight first = model.weights().linear(layer, shape.parts[0].module);
   const bool is_nf4 = first.packed != nullptr;
-  if (model.tiles().resident() && !(is_nf4 && device.reads_nf4_faster())) {  // [W | sB] as it is
+  if (model.tiles().resident() && !(is_nf4 && device.reads_nf4_faster(rows))) {  // [W | sB] as it is
     if (R > 0) {
       ops::linear_decode(x + shape.in, shape.ld, x, shape.ld, rows,
                          plain_weight(lora->a(layer, group), R, shape.in, shape.in), 0.0f, device);

@@ -85,8 +85,11 @@ class Device {
   }
   // Whether it does, so that steps queued ahead and few kinds of work pay.
   virtual bool records() const { return false; }
-  // Whether few rows are better multiplied with NF4 weights than with dequantised ones.
-  virtual bool reads_nf4_faster() const { return false; }
+  // Whether that many rows are better multiplied with NF4 weights than with dequantised ones.
+  virtual bool reads_nf4_faster(int64_t rows) const {
+    static_cast<void>(rows);
+    return false;
+  }
 };
 
 namespace ops {

@@ -159,6 +159,8 @@ CUDA_OP_TEST(linear_decode) {
       {1, 300, 16, 0},   {3, 70, 40, 8},    {2, 24, 4104, 0},
       // more tiles than teams, more runs than warps; `in` split over blocks
       {4, 6500, 192, 8}, {3, 40, 4160, 0},  {5, 200, 4160, 0}, {31, 390, 1984, 8},
+      // x larger than shared memory
+      {4, 40, 20096, 8},
       // not aligned, blocks across rows
       {1, 1, 1, 0},      {3, 33, 123, 1},   {6, 70, 65, 7},    {11, 9, 256, 1},  {2, 5, 96, 0},
   };
