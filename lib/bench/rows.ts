@@ -219,6 +219,8 @@ async function pytorchRow(job: RowJob): Promise<RowResult> {
   const saved = bestRun(result, true);
   const versions =
     `torch ${result.torch}, transformers ${result.transformers}, PEFT ${result.peft}`;
+  const tried = (checkpointing: boolean) =>
+    result.runs.filter((run) => run.checkpointing === checkpointing).map(({ batch }) => batch);
   const ours = job.samplesPerSecond;
   const against = (run: typeof kept) =>
     ours === null || run === null ? null : ours / run.samples_per_second;
@@ -228,7 +230,9 @@ async function pytorchRow(job: RowJob): Promise<RowResult> {
         name: "transformers + PEFT, checkpointing",
         value: saved?.samples_per_second ?? null,
         unit: "samples/s",
-        note: `bf16 base, padded to 512, batch ${saved?.batch}; ${versions}`,
+        note: `bf16 base, padded to 512, batch ${saved?.batch}, best of ${
+          tried(true)
+        }; ${versions}`,
       },
       {
         name: "ours against it",
@@ -241,7 +245,7 @@ async function pytorchRow(job: RowJob): Promise<RowResult> {
         name: "transformers + PEFT, no checkpointing",
         value: kept?.samples_per_second ?? null,
         unit: "samples/s",
-        note: `batch ${kept?.batch}`,
+        note: `batch ${kept?.batch}, the largest that fits`,
       },
       { name: "ours against that", value: against(kept), unit: "×" },
     ],
