@@ -16,6 +16,8 @@ export interface Row {
   readonly title: string;
   /** Bar of the device memory it takes, sampled while it runs; null: not a row about memory. */
   readonly peakBar: number | null;
+  /** Rows of the same run that some of its figures are set against. @default {[]} */
+  readonly needs?: readonly string[];
   run(job: RowJob): Promise<RowResult>;
 }
 
@@ -287,6 +289,7 @@ export const ROWS: readonly Row[] = [
     name: "epoch",
     title: "the original project's epoch",
     peakBar: null,
+    needs: ["ceilings", "ceilings-after"],
     run: (job) => epochRow(job, false),
   },
   {
@@ -295,7 +298,13 @@ export const ROWS: readonly Row[] = [
     peakBar: null,
     run: ceilingsRow,
   },
-  { name: "pytorch", title: "against transformers + PEFT", peakBar: null, run: pytorchRow },
+  {
+    name: "pytorch",
+    title: "against transformers + PEFT",
+    peakBar: null,
+    needs: ["epoch"],
+    run: pytorchRow,
+  },
   {
     name: "memory",
     title: "peak device memory, micro-batch 2 × 512",
@@ -330,24 +339,28 @@ export const ROWS: readonly Row[] = [
     name: "memory-12gb",
     title: "peak device memory and epoch at a 12 GB budget",
     peakBar: 11 * GB,
+    needs: ["epoch"],
     run: rehearsalRow,
   },
   {
     name: "unshared-recompute",
     title: "512-token samples, recompute on",
     peakBar: null,
+    needs: ["ceilings"],
     run: (job) => unsharedRow(job, "full", 12500),
   },
   {
     name: "unshared",
     title: "512-token samples, recompute off",
     peakBar: null,
+    needs: ["ceilings"],
     run: (job) => unsharedRow(job, "none", 17500),
   },
   {
     name: "epoch-qkvo",
     title: "the original project's epoch, LoRA on q, k, v, o",
     peakBar: null,
+    needs: ["ceilings"],
     run: (job) => epochRow(job, true),
   },
   { name: "decode", title: "generation, NF4 + LoRA", peakBar: null, run: decodeRow },

@@ -86,8 +86,11 @@ export function chooseRows(only: readonly string[]): readonly Row[] {
   return ROWS.filter(({ name }) => only.length === 0 || only.includes(name));
 }
 
+/** The command that repeats a row, with the rows its figures are set against. */
 function commandOf(row: Row, options: BenchOptions): string {
-  const parts = ["deno task bench --only", row.name];
+  const names = [row.name, ...row.needs ?? []];
+  const inOrder = ROWS.map(({ name }) => name).filter((name) => names.includes(name));
+  const parts = ["deno task bench --only", inOrder.join(",")];
   if (options.shape !== "8b") parts.push("--shape", options.shape);
   if (options.backend !== "auto") parts.push("--backend", options.backend);
   if (options.quick) parts.push("--quick");
