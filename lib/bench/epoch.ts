@@ -28,8 +28,10 @@ export interface EpochOptions {
   readonly samples: number;
   /** Validation samples, measured once at the end of the epoch. */
   readonly validation: number;
-  /** Optimiser steps to time; null: all. The rest is scaled by the tokens computed. */
-  readonly steps: number | null;
+  /** Timed whole when the plan expects no more seconds than this, otherwise a part of it. */
+  readonly wholeSeconds: number;
+  /** Optimiser steps of a part, fewer on a slow machine; the rest is scaled by the tokens computed. */
+  readonly part: number;
   /** @default all seven */
   readonly modules?: readonly LoraModule[];
   /** Cap on device memory such as "12GB". @default {null} */
@@ -63,6 +65,9 @@ export interface EpochTimes {
 
 /** Steps before the clock starts when only a part of an epoch is timed. */
 const WARMUP = 3;
+/** What a part of an epoch may take, if that leaves it a few steps. */
+const PART_SECONDS = 120;
+const FEWEST_STEPS = 4;
 
 /** The seed's settings on a model without a folder. */
 export function seedConfig(options: {
@@ -145,12 +150,22 @@ function epochWork(
 
 const total = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
+/** Optimiser steps to time; null: the whole epoch. */
+function stepsToTime(
+  { wholeSeconds, part }: EpochOptions,
+  { stepSeconds, stepsPerEpoch }: TrainingPlan,
+): number | null {
+  if (stepSeconds * stepsPerEpoch <= wholeSeconds) return null;
+  return Math.min(part, Math.max(FEWEST_STEPS, Math.floor(PART_SECONDS / stepSeconds)));
+}
+
 /** Trains an epoch, or its first steps. @throws {EngineError | MemoryPlanError} */
 export async function timeEpoch(options: EpochOptions): Promise<EpochTimes> {
   const { architecture } = options;
-  const limit = options.steps === null ? null : options.steps + WARMUP;
-  const config = seedConfig({ ...options, steps: limit });
   const data = seedData(options);
+  const all = seedConfig(options);
+  const steps = stepsToTime(options, planRun(architecture, all, data));
+  const config = steps === null ? all : seedConfig({ ...options, steps: steps + WARMUP });
   const plan = planRun(architecture, config, data);
   const work = epochWork(architecture, config, data, plan);
   const outputs = await Deno.makeTempDir();
@@ -170,11 +185,11 @@ export async function timeEpoch(options: EpochOptions): Promise<EpochTimes> {
       if (event.event === "validation") validationSeconds = event.seconds;
       mark = now;
     }
-    const skipped = options.steps === null ? 0 : Math.min(WARMUP, stepTimes.length - 1);
-    const steps = stepTimes.slice(skipped);
-    const done = work.slice(skipped, skipped + steps.length);
+    const skipped = steps === null ? 0 : Math.min(WARMUP, stepTimes.length - 1);
+    const counted = stepTimes.slice(skipped);
+    const done = work.slice(skipped, skipped + counted.length);
     const timed = {
-      seconds: total(steps),
+      seconds: total(counted),
       tokens: total(done.map((w) => w.tokens)),
       flops: total(done.map((w) => w.flops)),
     };
@@ -184,9 +199,9 @@ export async function timeEpoch(options: EpochOptions): Promise<EpochTimes> {
       seconds: trainingSeconds + validationSeconds,
       trainingSeconds,
       validationSeconds,
-      stepsTimed: steps.length,
+      stepsTimed: counted.length,
       stepsInEpoch: work.length,
-      stepSeconds: median(steps),
+      stepSeconds: median(counted),
       samplesPerSecond: options.samples / trainingSeconds,
       tokensPerSecond: timed.tokens / timed.seconds,
       flopsPerSecond: timed.flops / timed.seconds,

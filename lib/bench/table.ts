@@ -46,8 +46,10 @@ export function formatTable(reports: readonly RowReport[]): string {
   ).join("\n").trimEnd();
 }
 
-/** How operations were counted, once under the table. */
+/** How operations and shares were counted, once under the table. */
 export const CONVENTION =
   "Operations: a multiply-add is two. Counted: base products forward and dX, LoRA's products,\n" +
   "attention under its causal mask (2 products forward, 5 backward), the head at target rows, what\n" +
-  "is recomputed. Not counted: dequantisation, norms, softmax, AdamW. (lib/engine/flops.ts)";
+  "is recomputed. Not counted: dequantisation, norms, softmax, AdamW. (lib/engine/flops.ts)\n" +
+  "Shares: an epoch is sustained work, so its bar is set against the product that runs for seconds,\n" +
+  "when the card has lowered its clock to the power it may draw; beside it the share of the burst.";

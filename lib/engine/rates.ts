@@ -7,8 +7,10 @@ import { DEVICE_RATES } from "@lib/engine/structs.ts";
 
 /** The ceilings that measured times are set against. */
 export interface DeviceRates {
-  /** Operations a second of a large product in the activation type. */
+  /** Operations a second of a large product in the activation type: of its fastest 20 ms. */
   readonly productFlops: number;
+  /** The same over seconds, once the device has lowered its clock to the power it may draw. */
+  readonly sustainedFlops: number;
   /** Of the square product that was timed. */
   readonly productSize: number;
   /** Bytes a second, read plus written, of a copy inside the device. */
@@ -18,7 +20,7 @@ export interface DeviceRates {
 }
 
 /**
- * Measures them, in about a second on a GPU.
+ * Measures them, in about six seconds on a GPU.
  *
  * @throws {EngineError} no library, no usable device
  */
@@ -41,6 +43,7 @@ export async function measureRates(
   const found = readStruct(DEVICE_RATES, rates);
   return {
     productFlops: found.product_flops,
+    sustainedFlops: found.sustained_product_flops,
     productSize: found.product_size,
     copyBytes: found.copy_bytes,
     uploadBytes: found.upload_bytes,

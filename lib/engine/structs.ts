@@ -7,6 +7,7 @@ export const DEVICE_RATES = defineStruct("qlora_device_rates", {
   product_flops: "f64",
   copy_bytes: "f64",
   upload_bytes: "f64",
+  sustained_product_flops: "f64",
 });
 
 export const MODEL_CONFIG = defineStruct("qlora_model_config", {

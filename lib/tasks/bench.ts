@@ -7,12 +7,12 @@
  * training of the tiny model, beside PyTorch's.
  */
 import { CONVENTION, formatTable } from "@lib/bench/table.ts";
-import { chooseRows, runBench } from "@lib/bench/run.ts";
+import { chooseRows, type RowReport, runBench } from "@lib/bench/run.ts";
 import { type ShapeName, SHAPES } from "@lib/bench/shapes.ts";
 import { describeEnvironment } from "@lib/experiment/environment.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { type Backend, loadLibrary } from "@lib/engine/library.ts";
-import { saveJson } from "@lib/files.ts";
+import { saveJson, writeFileAtomic } from "@lib/files.ts";
 import { interruptible } from "@lib/notebook/interrupt.ts";
 import {
   type OptionValues,
@@ -33,7 +33,12 @@ const OPTIONS = {
   rounds: { type: "string", value: "N", help: "CPU table: rounds, taken in turn (default 3)" },
   threads: { type: "string", value: "N", help: "CPU table: threads of both (default: all)" },
   set: { type: "string", multiple: true, value: "key=value", help: "CPU table: one setting" },
-  json: { type: "string", value: "FILE", help: "where the figures go (default: outputs/bench/)" },
+  limit: { type: "string", value: "SECONDS", help: "stops a row after so long (default 1800)" },
+  json: {
+    type: "string",
+    value: "FILE",
+    help: "figures, and beside them the table as text (default: outputs/bench/)",
+  },
   help: { type: "boolean", short: "h", help: "this text" },
 } as const satisfies Record<string, TaskOption>;
 
@@ -82,7 +87,12 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
   }
   const shape: ShapeName = choice(values, "shape", Object.keys(SHAPES) as ShapeName[], "8b");
   const path = await resultPath(values);
+  const tablePath = `${path.replace(/\.json$/, "")}.txt`;
   const environment = await describeEnvironment(library);
+  const title =
+    `${library.description.device}, shape ${shape}, random weights, NF4 with double quantisation`;
+  const textOf = (rows: readonly RowReport[]) =>
+    `${title}\n\n${formatTable(rows)}\n\n${CONVENTION}\nAll figures with their commands: ${path}\n`;
   const reports = await interruptible((signal) =>
     runBench({
       backend,
@@ -92,15 +102,15 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
       whole: values["whole"] === true,
       python: text(values, "python") ?? "python3",
       say: (line) => console.error(line),
-      onRow: (rows) => saveJson(path, { environment, shape, rows }),
+      rowSeconds: count(values, "limit", 1800),
+      onRow: async (rows) => {
+        await saveJson(path, { environment, shape, rows });
+        await writeFileAtomic(tablePath, textOf(rows));
+      },
       signal,
     })
   );
-  console.log(
-    `${library.description.device}, shape ${shape}, random weights, NF4 with double quantisation\n`,
-  );
-  console.log(formatTable(reports));
-  console.log(`\n${CONVENTION}\nAll figures with their commands: ${path}`);
+  console.log(textOf(reports).trimEnd());
   if (reports.some(({ error }) => error !== null)) Deno.exitCode = 1;
 }
 

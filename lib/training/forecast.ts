@@ -11,6 +11,7 @@ import {
   BF16,
   CONTEXT_BYTES,
   layerWeights,
+  RESIDENT_SHARE,
   type TrainingMemory,
   trainingMemory,
 } from "@lib/training/memory_model.ts";
@@ -23,8 +24,9 @@ export interface RunShape {
   readonly batchSize: number;
   /** Shared by all samples; 0: nothing. */
   readonly prefix: number;
-  /** A sample without the prefix. */
+  /** A sample without the prefix, and its standard deviation. */
   readonly own: number;
+  readonly spread: number;
   /** Of it, predicted. */
   readonly answer: number;
   /** The longest sample, prefix included. */
@@ -39,6 +41,7 @@ export const SEED_RUN: RunShape = {
   batchSize: 32,
   prefix: 336,
   own: 170,
+  spread: 60,
   answer: 102,
   longest: 686,
   validation: 1500,
@@ -58,15 +61,26 @@ export interface Forecast {
   readonly seconds: number;
 }
 
-/** Of the memory, what training may fill: the rest is the screen's and the driver's. */
+/** What the planner fills of the memory: the rest is the screen's and the driver's. */
 const USABLE = 0.9;
-/** The planner keeps weights dequantised where they take no more than this share of the memory. */
-const RESIDENT_SHARE = 1 / 8;
+
+/** Tokens of a micro-batch that holds any optimiser step: the planner's five per cent above the largest. */
+function wholeStep({ batchSize, prefix, own, spread, longest }: RunShape): number {
+  const largest = batchSize * own + 3 * spread * Math.sqrt(batchSize);
+  return prefix + Math.ceil(Math.min(1.05 * largest, batchSize * (longest - prefix)));
+}
+
+/** Samples that so many tokens hold nearly always: up to two standard deviations above their mean. */
+function samplesWithin({ batchSize, prefix, own, spread }: RunShape, tokens: number): number {
+  const fit = (n: number) => prefix + n * own + 2 * spread * Math.sqrt(n) <= tokens;
+  let samples = batchSize;
+  while (samples > 1 && !fit(samples)) samples--;
+  return samples;
+}
 
 /** The sizes of one step's micro-batches when each holds at most so many tokens. */
 function stepBatches(run: RunShape, tokens: number): { size: BatchSize; count: number } {
-  const each = Math.max(1, Math.min(run.batchSize, Math.floor((tokens - run.prefix) / run.own)));
-  const count = Math.ceil(run.batchSize / each);
+  const count = Math.ceil(run.batchSize / samplesWithin(run, tokens));
   const samples = run.batchSize / count;
   return {
     count,
@@ -105,7 +119,7 @@ function keepLayers(
 /**
  * Predicts a run: the micro-batch and the kept layers that take least time within the memory.
  *
- * @param options.memoryBytes device memory that may be used. @default nine tenths of the machine's
+ * @param options.memoryBytes budget of device memory. @default the machine's
  * @returns null when not even one sample at a time fits
  */
 export function forecastRun(
@@ -115,15 +129,15 @@ export function forecastRun(
   machine: Machine,
   options: { readonly memoryBytes?: number } = {},
 ): Forecast | null {
-  const usable = (options.memoryBytes ?? USABLE * machine.memoryBytes) - CONTEXT_BYTES;
+  const memoryBytes = options.memoryBytes ?? machine.memoryBytes;
+  const usable = USABLE * memoryBytes - CONTEXT_BYTES;
   let best: Forecast | null = null;
-  const whole = run.prefix + run.batchSize * (run.longest - run.prefix);
   for (const embeddingsOnHost of [false, true]) {
-    if (best !== null) break;
-    for (let tokens = whole;; tokens = Math.max(run.longest, Math.floor(tokens * 0.75))) {
+    for (let tokens = wholeStep(run);; tokens = Math.max(run.longest, Math.floor(tokens / 1.1))) {
       const tiles = layerWeights(a) * BF16;
-      const resident = tiles <= RESIDENT_SHARE * machine.memoryBytes && tiles < 0.5 * usable;
-      const capacity = { tokens, targets: tokens, resident, embeddingsOnHost };
+      const resident = tiles <= RESIDENT_SHARE * memoryBytes && tiles < 0.5 * usable;
+      const room = memoryBytes - CONTEXT_BYTES;
+      const capacity = { tokens, targets: tokens, resident, embeddingsOnHost, memoryBytes: room };
       const kept = keepLayers(a, lora, capacity, usable);
       if (kept !== null) {
         const layout = { kept, resident };

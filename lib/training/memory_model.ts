@@ -53,14 +53,21 @@ export interface TrainingMemory {
   readonly kept: KeptLayers;
   readonly resident: boolean;
   readonly embeddingsOnHost: boolean;
+  /** Memory there is without the context: the shared tile and the logits are shares of it. */
+  readonly memoryBytes: number;
   /** Bytes of an activation. @default {2} */
   readonly activationBytes?: number;
 }
 
-/** Logits that exist at a time. */
-const LOSS_BYTES = 0.2e9;
+/** Of the memory: weights that stay dequantised, at most; the tile they share; the logits. */
+export const RESIDENT_SHARE = 1 / 4;
+const TILE_SHARE = 1 / 128;
+const LOGIT_SHARE = 1 / 96;
+/** Logits and columns of them that exist at a time. */
+const MOST_LOGIT_BYTES = 2 ** 30;
+const COLUMNS = { least: 256, most: 16384 };
 /** The CUDA context with its libraries. */
-export const CONTEXT_BYTES = 0.5e9;
+export const CONTEXT_BYTES = 0.58e9;
 
 /** Device bytes of training without the context, as the library lays it out. */
 export function trainingMemory(a: Architecture, lora: LoraSize, m: TrainingMemory): number {
@@ -73,13 +80,28 @@ export function trainingMemory(a: Architecture, lora: LoraSize, m: TrainingMemor
   const inputs = groups.reduce((n, group) => n + group.in + group.rank, 0);
   const between = inputs * act + (2 + a.numHeads) * FP32;
   const widest = Math.max(...groups.map((group) => group.in + group.rank));
-  const backward = a.hiddenSize * 2 + q + 2 * widest + q + 2 * kv;
+  const backward = m.tokens * ((2 * q + 2 * kv + a.hiddenSize + widest) * act + a.numHeads * FP32);
   const tiles = groups.map((group) => group.out * (group.in + group.rank) * act);
+  const tile = m.resident
+    ? a.numLayers * tiles.reduce((x, y) => x + y, 0)
+    : Math.min(Math.max(...tiles), m.memoryBytes * TILE_SHARE);
   const lastRows = Math.min(m.tokens, m.targets) * (2 * a.hiddenSize + q);
   return tables * a.vocabSize * a.hiddenSize * act + layerWeights(a) * NF4 +
     parameters * (FP32 + act) + parameters * 3 * FP32 +
     m.tokens * (a.numLayers * a.hiddenSize * act + m.kept.products * products * act +
-        m.kept.whole * between + backward * act) +
-    lastRows * act + LOSS_BYTES +
-    (m.resident ? a.numLayers * tiles.reduce((x, y) => x + y, 0) : Math.max(...tiles));
+        m.kept.whole * between + a.hiddenSize * act) +
+    lastRows * act + Math.max(lossMemory(a, m, act), backward) + tile;
+}
+
+/** The loss's own: logits of a chunk of the vocabulary and its softmax, four rows a target. */
+function lossMemory(
+  a: Architecture,
+  { targets, memoryBytes }: TrainingMemory,
+  act: number,
+): number {
+  const bytes = Math.min(MOST_LOGIT_BYTES, memoryBytes * LOGIT_SHARE);
+  const most = Math.min(COLUMNS.most, Math.floor(bytes / (targets * (FP32 + act))));
+  const chunks = Math.ceil(a.vocabSize / Math.max(COLUMNS.least, most));
+  const columns = Math.ceil(a.vocabSize / chunks);
+  return targets * (columns * (FP32 + act) + a.hiddenSize * (3 * act + FP32));
 }

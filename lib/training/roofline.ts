@@ -18,13 +18,27 @@ import {
 
 /** Shares of the measured product and copy rates that operations reach. */
 export const EFFICIENCY = {
-  /** Large products with the layers' weights and the head. */
+  /** Large products with the layers' weights and the head, of the product rate at the same clock. */
   product: 0.92,
-  /** Attention, of the product rate. */
-  attention: 0.23,
-  /** Whatever moves memory: norms, dropout, SwiGLU, dequantisation, AdamW, LoRA's thin products. */
-  copy: 0.7,
+  /**
+   * Attention, of the sustained product rate: by Hopper's matrix instructions as in a training step,
+   * and by those that every card since Ampere has, forced on the same H200. A card whose matrix units
+   * these fill should do better.
+   */
+  attention: {
+    hopper: { forward: 0.34, backward: 0.29 },
+    others: { forward: 0.24, backward: 0.17 },
+  },
+  /** Of the copy rate: norms, rotation, SwiGLU, the loss, AdamW. */
+  elementwise: 0.92,
+  /** LoRA's thin products with their dropout. */
+  lora: 0.575,
+  /** NF4 to bf16. */
+  dequantization: 0.68,
 } as const;
+
+/** Between one kernel and the next, and waiting for the host, in a layer of a micro-batch; seconds. */
+const GAPS = 1.9e-4;
 
 /** Where a step's time goes, seconds. */
 export interface StepTime {
@@ -34,6 +48,7 @@ export interface StepTime {
   readonly elementwise: number;
   readonly dequantization: number;
   readonly head: number;
+  readonly gaps: number;
   readonly total: number;
 }
 
@@ -46,22 +61,34 @@ class Clock {
     elementwise: 0,
     dequantization: 0,
     head: 0,
+    gaps: 0,
   };
 
   constructor(readonly machine: Machine) {}
 
-  /** A large product: operations, bytes. */
+  /**
+   * A large product: operations, bytes. Tiles that do not fill the card cost some of its rate, but not
+   * where power is what is short: a card less busy draws less, and its clock rises.
+   */
   product(kind: "products" | "head", flops: number, bytes: number): void {
-    const { productFlops, copyBytes } = this.machine;
-    this.times[kind] += Math.max(flops / productFlops, bytes / copyBytes) / EFFICIENCY.product;
+    const { burstFlops, sustainedFlops, copyBytes } = this.machine;
+    const rate = Math.min(sustainedFlops, burstFlops * EFFICIENCY.product);
+    this.times[kind] += Math.max(flops / rate, bytes / copyBytes);
   }
 
-  attention(flops: number): void {
-    this.times.attention += flops / this.machine.productFlops / EFFICIENCY.attention;
+  attention(pass: "forward" | "backward", flops: number): void {
+    const { hopper, sustainedFlops } = this.machine;
+    const share = EFFICIENCY.attention[hopper ? "hopper" : "others"][pass];
+    this.times.attention += flops / sustainedFlops / share;
   }
 
   move(kind: "lora" | "elementwise" | "dequantization" | "head", bytes: number): void {
-    this.times[kind] += bytes / this.machine.copyBytes / EFFICIENCY.copy;
+    const share = EFFICIENCY[kind === "head" ? "elementwise" : kind];
+    this.times[kind] += bytes / this.machine.copyBytes / share;
+  }
+
+  gap(): void {
+    this.times.gaps += GAPS;
   }
 
   total(): StepTime {
@@ -108,14 +135,14 @@ function backwardGroup(clock: Clock, group: Group, rows: number, layout: Layout)
 /** Norm, rotary embedding, attention, norm, SwiGLU of one layer. */
 function betweenForward(clock: Clock, a: Architecture, { tokens, pairs }: BatchSize): void {
   const [q, kv] = [a.numHeads * a.headDim, a.numKvHeads * a.headDim];
-  clock.attention(4 * q * pairs);
+  clock.attention("forward", 4 * q * pairs);
   const columns = 2 * 4 * a.hiddenSize + 2 * (q + kv) + 3 * a.intermediateSize;
   clock.move("elementwise", BF16 * tokens * columns);
 }
 
 function betweenBackward(clock: Clock, a: Architecture, { tokens, pairs }: BatchSize): void {
   const [q, kv] = [a.numHeads * a.headDim, a.numKvHeads * a.headDim];
-  clock.attention(10 * q * pairs);
+  clock.attention("backward", 10 * q * pairs);
   const columns = 2 * 4 * a.hiddenSize + 2 * (q + kv) + 5 * a.intermediateSize;
   clock.move("elementwise", BF16 * tokens * columns);
 }
@@ -147,6 +174,7 @@ export function microBatchTime(
     }
     betweenForward(clock, a, size);
     betweenBackward(clock, a, size);
+    clock.gap();
     if (layer >= a.numLayers - layout.kept.whole) continue;
     betweenForward(clock, a, size);
     const again = layer < a.numLayers - layout.kept.products;

@@ -145,13 +145,15 @@ typedef struct qlora_device_rates {
   int32_t struct_size;
   int32_t product_size;   /* of the square product that was timed */
   double product_flops;   /* operations a second (a multiply-add is two): a large product in the
-                             activation type with fp32 accumulation */
+                             activation type with fp32 accumulation; of the fastest 20 ms */
   double copy_bytes;      /* bytes a second, read plus written, of a copy inside the device */
   double upload_bytes;    /* bytes a second from ordinary host memory to the device */
+  double sustained_product_flops; /* of the same product when it runs for seconds: what is left
+                                     once the device has lowered its clock to the power it may draw */
 } qlora_device_rates;
 
 /*
- * Measures the ceilings that times are set against, on an idle device: about a second on a GPU.
+ * Measures the ceilings that times are set against, on an idle device: about six seconds on a GPU.
  * device, threads: as in qlora_model_config.
  */
 QLORA_API qlora_status qlora_device_measure(int32_t device, int32_t threads,

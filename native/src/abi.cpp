@@ -174,6 +174,7 @@ qlora_status qlora_device_measure(int32_t device, int32_t threads, qlora_device_
     rates->product_flops = found.product_flops;
     rates->copy_bytes = found.copy_bytes;
     rates->upload_bytes = found.upload_bytes;
+    rates->sustained_product_flops = found.sustained_product_flops;
   });
 }
 

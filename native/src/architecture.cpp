@@ -11,7 +11,8 @@ namespace qlora {
 
 namespace {
 
-constexpr int64_t kPadding = 16;  // of leading dimensions, in elements
+// Of leading dimensions, in elements: rows begin on the 128-byte lines that GPUs move.
+constexpr int64_t kPadding = 64;
 
 template <class T>
 [[noreturn]] void refuse(const char* field, T found, const std::string& expected) {

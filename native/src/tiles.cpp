@@ -62,8 +62,8 @@ void Tiles::add_shared_tile(int64_t memory_bytes) {
       used = std::max(used, group.out * group.ld);
       continue;
     }
-    const int64_t columns =
-        elements / group.out / kLeastColumns * kLeastColumns - padded(group.rank);
+    const int64_t pitch = padded(elements / group.out + 1) - padded(1);  // at most
+    const int64_t columns = (pitch - group.rank) / kLeastColumns * kLeastColumns;
     row_steps_[g] = step_of(group.out, elements / group.ld);
     column_steps_[g] = step_of(group.in, columns);
     used = std::max(

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { chooseRows, peakFigures, runBench } from "@lib/bench/run.ts";
+import { addShares, chooseRows, peakFigures, runBench } from "@lib/bench/run.ts";
 import { formatTable, keeps } from "@lib/bench/table.ts";
 
 const SMALL = {
@@ -26,10 +26,16 @@ Deno.test("rows give figures in processes of their own; one that fails leaves th
     for (const { name, value } of figures) {
       assert(value !== null && value > 0 && Number.isFinite(value), `${row}: ${name} ${value}`);
     }
-    assertStringIncludes(command, `--only ${row} --shape small --backend cpu --quick`);
+    assertStringIncludes(command, "--shape small --backend cpu --quick");
+    const rowsOf = /--only (\S+)/.exec(command)?.[1]?.split(",");
+    assert(rowsOf?.includes(row), command);
   }
+  assertStringIncludes(rows["decode"]?.command ?? "", "--only decode ");
+  assertStringIncludes(rows["epoch"]?.command ?? "", "--only ceilings,epoch,ceilings-after ");
+  assertStringIncludes(rows["memory-12gb"]?.command ?? "", "--only epoch,memory-12gb ");
   const names = (row: string) => rows[row]?.figures.map(({ name }) => name) ?? [];
-  assert(names("epoch").includes("share of the measured product rate"));
+  assert(names("epoch").includes("share of the sustained product rate"));
+  assert(names("epoch").includes("share of the burst product rate"));
   assert(names("memory-12gb").includes("its training against the unlimited one"));
   const losses = rows["epoch"]?.details["losses"];
   assert(Array.isArray(losses) && losses.length === 2 && losses.every(Number.isFinite));
@@ -65,9 +71,35 @@ Deno.test("a part of an epoch is scaled to the whole by its tokens", async () =>
   assertStringIncludes(report?.figures[0]?.note ?? "", "1 of 2 steps, scaled");
 });
 
+Deno.test("shares: of the mean of sustained rates, of the fastest burst, on every row with operations", () => {
+  const row = (name: string, tera: number, details = {}) => ({
+    row: name,
+    title: name,
+    command: "",
+    seconds: 1,
+    figures: [{ name: "operations done", value: tera, unit: "TFLOP/s" }],
+    details,
+    peakBytes: null,
+    plannedBytes: null,
+    error: null,
+  });
+  const before = row("ceilings", 1, { productFlops: 800e12, sustainedFlops: 690e12 });
+  const after = row("ceilings-after", 1, { productFlops: 700e12, sustainedFlops: 670e12 });
+  const [unchanged, epoch, , other] = addShares([before, row("epoch", 544), after, row("x", 340)]);
+  assertEquals(unchanged, before);
+  const shares = epoch?.figures.slice(1).map((
+    { value, bar = null },
+  ) => [Math.round(value ?? 0), bar]);
+  assertEquals(shares, [[80, { at: "least", value: 80 }], [68, null]]);
+  assertEquals(other?.figures.slice(1).map(({ value }) => Math.round(value ?? 0)), [50, 43]);
+  const failed = { ...before, figures: [], details: {}, error: "no device" };
+  assertEquals(addShares([failed, row("epoch", 544)])[1]?.figures.length, 1, "no rate, no share");
+});
+
 Deno.test("an unknown row is refused with those there are", () => {
   assertThrows(() => chooseRows(["epochs"]), RangeError, "epoch-qkvo");
-  assertEquals(chooseRows([])[0]?.name, "ceilings");
+  const order = chooseRows([]).map(({ name }) => name);
+  assertEquals(order.slice(0, 4), ["ceilings", "epoch", "ceilings-after", "pytorch"]);
 });
 
 Deno.test("bars hold on their own side, and a missing figure keeps none", () => {

@@ -100,8 +100,9 @@ std::vector<Way> product_ways(const Operands& x, const char* dimension, bool few
   for (const int64_t more : {R, int64_t{64}, int64_t{192}}) {
     add("base alone", in, in + more, false);
   }
-  add("folded, as in the graph", in + R, in + R, true);
-  for (const int64_t more : {64, 128, 192}) add("folded", in + R, in + more, more == 64);
+  add("folded, as in the graph", in + R, in + 64, true);
+  add("folded", in + R, in + R, true);
+  for (const int64_t more : {128, 192}) add("folded", in + R, in + more, false);
   for (const int64_t more : {16, 32, 48, 64, 128, 256}) {
     if (more != R) add("more columns", in + more, in + more, more == 64);
   }
@@ -134,8 +135,8 @@ std::vector<Way> backward_ways(const Operands& x, bool few) {
                     x.backward(in, R, in + 64);
                   }});
   ways.push_back({"folded, as in the graph, then dB", [&x, in, R] {
-                    x.backward(0, in + R, in + R);
-                    x.b_backward(in + R);
+                     x.backward(0, in + R, in + 64);
+                     x.b_backward(in + 64);
                   }});
   return ways;
 }

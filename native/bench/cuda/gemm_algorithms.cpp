@@ -174,10 +174,10 @@ struct Group {
 // Forward and backward of a group with its adapter's columns behind the weight's, as the graph has
 // them.
 void add_products(std::vector<Product>& products, const Group& g, int64_t m) {
-  const int64_t all = g.in + g.rank;
+  const int64_t all = g.in + g.rank, ld = (all + 63) / 64 * 64;
   const std::string name = g.name;
-  products.push_back({name + " forward", m, g.out, all, true, all, all, g.out});
-  products.push_back({name + " backward", m, all, g.out, false, g.out, all, all});
+  products.push_back({name + " forward", m, g.out, all, true, ld, ld, g.out});
+  products.push_back({name + " backward", m, all, g.out, false, g.out, ld, ld});
 }
 
 }  // namespace
@@ -196,7 +196,7 @@ void gemm_algorithms(int64_t tokens) {
                           {"o", 4096, 4096, 16},
                           {"gate up", 28672, 4096, 32},
                           {"down", 4096, 14336, 16}};
-  std::vector<int64_t> sizes = {8192, 5776, 2048, 1024};
+  std::vector<int64_t> sizes = {8192, 6519, 5865, 5522, 2048, 1024};
   if (tokens > 0) sizes = {tokens};
   const int64_t square = 8192;
   double ceiling = 0;

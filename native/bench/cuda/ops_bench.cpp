@@ -34,6 +34,9 @@ bool selected(const std::string& name) { return name.find(filter) != std::string
 
 double copy_rate = 0, product_rate = 0;
 
+// Distance of rows with an adapter's columns, as the graph has them.
+int64_t pitch(int64_t columns) { return (columns + 63) / 64 * 64; }
+
 // One row of the table: bytes the op must move.
 void moves(const char* name, double bytes, const std::function<void()>& work) {
   if (copy_rate > 0 && !selected(name)) return;
@@ -68,7 +71,7 @@ void products(int64_t T) {
   for (const Shape& s :
        {Shape{"qkv", kQkv, kHidden, 3 * kRank}, Shape{"o", kHidden, kHidden, kRank},
         Shape{"gate up", 2 * kFfn, kHidden, 2 * kRank}, Shape{"down", kHidden, kFfn, kRank}}) {
-    const int64_t in = s.in + s.rank, ld = in;
+    const int64_t in = s.in + s.rank, ld = pitch(in);
     const Block<act_t> x(T * ld, 1), w(s.out * ld, 2), y(T * s.out, 3);
     const double flops = 2.0 * double(T) * double(s.out) * double(in);
     multiplies((std::string(s.name) + " forward").c_str(), flops, [&] {
@@ -93,7 +96,7 @@ void lora(int64_t T) {
   const ops::DropoutSite site{1, 2, 3, 0.05f, positions.data, positions.data};
   for (const Group& g : {Group{"qkv", kHidden, {4096, 1024, 1024}}, Group{"o", kHidden, {kHidden}},
                          Group{"gate up", kHidden, {kFfn, kFfn}}, Group{"down", kFfn, {kHidden}}}) {
-    const int64_t R = kRank * static_cast<int64_t>(g.outs.size()), ld = g.in + R;
+    const int64_t R = kRank * static_cast<int64_t>(g.outs.size()), ld = pitch(g.in + R);
     int64_t out = 0;
     std::vector<ops::LoraPart> parts;
     for (const int64_t rows : g.outs) {
@@ -145,7 +148,7 @@ void lora(int64_t T) {
 }
 
 void weights() {
-  const int64_t n = kFfn * kHidden, blocks = n / 64, ld = kHidden + 2 * kRank;
+  const int64_t n = kFfn * kHidden, blocks = n / 64, ld = pitch(kHidden + 2 * kRank);
   const Block<act_t> dst(kFfn * ld);
   const Block<uint8_t> packed(n / 2), codes(blocks);
   const Block<float> absmax2(blocks / 256), absmax(blocks), values(n);
@@ -218,7 +221,7 @@ void loading() {
 }
 
 void layers(int64_t T) {
-  const int64_t ld = kHidden + 3 * kRank, ld_ffn = kFfn + kRank;
+  const int64_t ld = pitch(kHidden + 3 * kRank), ld_ffn = pitch(kFfn + kRank);
   const Block<act_t> x(T * kHidden, 1), y(T * kHidden, 2), out(T * ld, 3);
   const Block<float> weight(kHidden), rstd(T);
   const double row = 2.0 * double(T * kHidden);
@@ -273,7 +276,7 @@ void layers(int64_t T) {
 // `length` tokens a sequence behind a prefix of P, on every set of kernels that the GPU can take.
 void attention(int64_t T, int64_t P, int64_t length) {
   using qlora::cuda::AttentionPath;
-  const int64_t Q = 32, G = 8, D = 128, ld = kHidden + 3 * kRank;
+  const int64_t Q = 32, G = 8, D = 128, ld = pitch(kHidden + kRank);
   std::vector<int32_t> cu = {static_cast<int32_t>(P)};
   double keys = double(P) * double(P + 1) / 2;  // seen, over all tokens
   while (cu.back() < T) {
