@@ -1,9 +1,17 @@
 /** A Hugging Face model folder: its architecture and its tensors, loaded into the engine. */
 import { z } from "zod";
 import { type Architecture, parseArchitecture } from "@lib/engine/architecture.ts";
-import { type Dtype, DTYPES, Model, type ModelOptions } from "@lib/engine/model.ts";
+import { type Dtype, Model, type ModelOptions } from "@lib/engine/model.ts";
 import { exists, loadJson } from "@lib/files.ts";
+import {
+  checkContents,
+  type CheckpointContents,
+  CheckpointError,
+  type CheckpointTensor,
+  type WeightMap,
+} from "@lib/weights/checkpoint.ts";
 import { SafetensorsFile } from "@lib/weights/safetensors.ts";
+import { duplicateKey } from "@lib/weights/safetensors_header.ts";
 
 /** A model folder that lacks something. */
 export class ModelFolderError extends Error {
@@ -12,9 +20,16 @@ export class ModelFolderError extends Error {
 
 const Index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
+/** A shard's name: a file of the folder itself. */
+const SHARD = /^[^/\\:]+\.safetensors$/;
+
+/** Read ahead while the engine takes the tensor before; a larger tensor is read alone. */
+const AHEAD_BYTES = 256 << 20;
+
 /** Progress of a load. */
 export interface LoadProgress {
   readonly tensor: string;
+  /** Of the tensors that are loaded. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
@@ -42,29 +57,46 @@ export async function loadArchitecture(folder: string): Promise<Architecture> {
 }
 
 /**
- * Loads a model folder into the engine, tensor by tensor.
+ * Loads a model folder into the engine. Everything is checked first; then the tensors pass one by one
+ * through two buffers: memory is bounded by the largest tensor plus 256 MB, whatever the checkpoint's
+ * size. Linears that are 4-bit already (bitsandbytes NF4) are taken as they are.
  *
  * @param folder with `config.json` and `model.safetensors`, or its shards and index
- * @throws {ModelFolderError | SafetensorsError | EngineError} naming the file or tensor
+ * @throws {ModelFolderError | CheckpointError | SafetensorsError | EngineError} naming the file or tensor
+ * @throws the signal's reason; nothing stays loaded
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<Model> {
   const architecture = await loadArchitecture(folder);
-  const files = await weightFiles(folder);
-  const model = await Model.create(architecture, options);
+  const checkpoint = await openCheckpoint(folder, architecture);
   try {
-    await loadTensors(model, files, options);
-    await model.finalize();
-    return model;
-  } catch (error) {
-    await model.close();
-    throw error;
+    const quantization = quantizationFor(folder, checkpoint, options);
+    const model = await Model.create(architecture, { ...options, quantization });
+    try {
+      await loadTensors(model, checkpoint.tensors, options);
+      await model.finalize();
+      return model;
+    } catch (error) {
+      await model.close();
+      throw error;
+    }
+  } finally {
+    checkpoint[Symbol.dispose]();
   }
 }
 
 /** The safetensors files of a folder, whole paths. */
 export async function weightFiles(folder: string): Promise<string[]> {
+  return (await locateWeights(folder)).paths;
+}
+
+interface Located {
+  readonly paths: string[];
+  readonly index: WeightMap | null;
+}
+
+async function locateWeights(folder: string): Promise<Located> {
   const single = `${folder}/model.safetensors`;
-  if (await exists(single)) return [single];
+  if (await exists(single)) return { paths: [single], index: null };
   const indexPath = `${folder}/model.safetensors.index.json`;
   if (!await exists(indexPath)) {
     throw new ModelFolderError(
@@ -72,57 +104,129 @@ export async function weightFiles(folder: string): Promise<string[]> {
         "Only safetensors checkpoints are read.",
     );
   }
-  const index = Index.safeParse(await loadJson(indexPath, "Fetch the model again."));
-  if (!index.success) {
-    throw new ModelFolderError(`${indexPath}: ${z.prettifyError(index.error)}`);
-  }
-  const shards = [...new Set(Object.values(index.data.weight_map))].sort();
+  const index = await loadIndex(indexPath);
+  const shards = [...new Set(index.values())].sort();
   for (const shard of shards) {
-    if (/[/\\]/.test(shard) || !await exists(`${folder}/${shard}`)) {
+    if (!SHARD.test(shard) || !await exists(`${folder}/${shard}`)) {
       throw new ModelFolderError(
         `${indexPath}: expected the shard ${shard} in ${folder}, found nothing. ` +
           "Fetch the model again.",
       );
     }
   }
-  return shards.map((shard) => `${folder}/${shard}`);
+  return { paths: shards.map((shard) => `${folder}/${shard}`), index };
+}
+
+async function loadIndex(path: string): Promise<WeightMap> {
+  const value = await loadJson(path, "Fetch the model again.");
+  const parsed = Index.safeParse(value);
+  if (!parsed.success) {
+    throw new ModelFolderError(
+      `${path}: ${z.prettifyError(parsed.error)}. Fetch the model again.`,
+    );
+  }
+  const twice = duplicateKey(await Deno.readTextFile(path));
+  if (twice !== null) {
+    throw new ModelFolderError(
+      `${path}: expected each tensor once, found '${twice}' twice. Fetch the model again.`,
+    );
+  }
+  return new Map(Object.entries(parsed.data.weight_map));
+}
+
+/** A checkpoint whose headers, names, dtypes and shapes have been checked. */
+export interface OpenCheckpoint extends CheckpointContents, Disposable {}
+
+/**
+ * Opens the safetensors files of a folder and checks all that can be known before reading weights.
+ *
+ * @throws {ModelFolderError | CheckpointError | SafetensorsError} naming the file or tensor
+ */
+export async function openCheckpoint(
+  folder: string,
+  architecture: Architecture,
+): Promise<OpenCheckpoint> {
+  const { paths, index } = await locateWeights(folder);
+  const files: SafetensorsFile[] = [];
+  const close = () => files.forEach((file) => file[Symbol.dispose]());
+  try {
+    for (const path of paths) files.push(await SafetensorsFile.open(path));
+    const contents = checkContents(folder, files, index, architecture);
+    return { ...contents, [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** The checkpoint's own form when it is 4-bit, else what was asked for. */
+function quantizationFor(
+  folder: string,
+  { quantized }: CheckpointContents,
+  { quantization: wanted }: ModelOptions,
+): NonNullable<ModelOptions["quantization"]> {
+  if (quantized === null) return wanted ?? "nf4_double";
+  if (wanted === undefined || wanted === quantized) return quantized;
+  throw new CheckpointError(
+    `${folder}: expected weights for model.quantization '${wanted}', found linears that are ` +
+      `quantised already, as ${quantized}. Set model.quantization to '${quantized}', or give the ` +
+      "unquantised checkpoint.",
+  );
 }
 
 async function loadTensors(
   model: Model,
-  paths: readonly string[],
-  options: LoadOptions,
+  tensors: readonly CheckpointTensor[],
+  { onProgress, signal }: LoadOptions,
 ): Promise<void> {
-  const files: SafetensorsFile[] = [];
+  const bytesTotal = tensors.reduce((sum, { info }) => sum + info.bytes, 0);
+  let bytesDone = 0;
+  const buffers = [new ReadBuffer(), new ReadBuffer()] as const;
+  const read = (i: number): Promise<Uint8Array<ArrayBuffer>> | null => {
+    const tensor = tensors[i];
+    return tensor === undefined ? null : buffers[i % 2 === 0 ? 0 : 1].read(tensor, signal);
+  };
+  let reading = read(0);
   try {
-    for (const path of paths) files.push(await SafetensorsFile.open(path));
-    const bytesTotal = files.flatMap((f) => [...f.header.tensors.values()])
-      .reduce((sum, t) => sum + t.bytes, 0);
-    let bytesDone = 0;
-    for (const file of files) {
-      for (const { name, dtype, shape } of file.header.tensors.values()) {
-        options.signal?.throwIfAborted();
-        if (isRedundant(name, model.architecture)) continue;
-        const { data } = await file.read(name);
-        await model.loadTensor(name, engineDtype(dtype, name, file.path), shape, data);
-        bytesDone += data.length;
-        options.onProgress?.({ tensor: name, bytesDone, bytesTotal });
-      }
+    for (const [i, { info: { name, dtype, shape, bytes } }] of tensors.entries()) {
+      const data = await reading;
+      if (data === null) break;
+      signal?.throwIfAborted();
+      const ahead = Math.max(bytes, tensors[i + 1]?.info.bytes ?? 0) <= AHEAD_BYTES;
+      reading = ahead ? read(i + 1) : null;
+      reading?.catch(() => {}); // awaited in the next turn, or below
+      await model.loadTensor(name, dtype as Dtype, shape, data);
+      if (bytes > AHEAD_BYTES) buffers[i % 2 === 0 ? 0 : 1].free();
+      bytesDone += bytes;
+      onProgress?.({ tensor: name, bytesDone, bytesTotal });
+      reading ??= read(i + 1);
     }
   } finally {
-    for (const file of files) file[Symbol.dispose]();
+    await reading?.catch(() => {});
+    for (const buffer of buffers) buffer.free();
   }
 }
 
-/** Tensors some checkpoints carry although they follow from others. */
-function isRedundant(name: string, architecture: Architecture): boolean {
-  return (architecture.tieWordEmbeddings && name === "lm_head.weight") ||
-    name.endsWith(".rotary_emb.inv_freq");
-}
+/** Memory that tensors are read into one after another. */
+class ReadBuffer {
+  #memory = new ArrayBuffer(0);
 
-function engineDtype(dtype: string, tensor: string, path: string): Dtype {
-  if (Object.hasOwn(DTYPES, dtype)) return dtype as Dtype;
-  throw new ModelFolderError(
-    `${path}: tensor '${tensor}': expected ${Object.keys(DTYPES).join(", ")}, found ${dtype}.`,
-  );
+  async read(
+    { file, info }: CheckpointTensor,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#memory.byteLength < info.bytes) {
+      this.free();
+      this.#memory = new ArrayBuffer(info.bytes);
+    }
+    const data = new Uint8Array(this.#memory, 0, info.bytes);
+    await file.readInto(info, data, signal);
+    return data;
+  }
+
+  /** Gives the memory back at once; the garbage collector would take its time. */
+  free(): void {
+    this.#memory.transfer(0);
+    this.#memory = new ArrayBuffer(0);
+  }
 }
