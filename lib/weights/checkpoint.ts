@@ -34,7 +34,8 @@ interface Expected {
 }
 
 const FLOATS: readonly string[] = ["F32", "F16", "BF16"];
-const STATE = ".quant_state.bitsandbytes__nf4";
+/** Suffix of the JSON beside a 4-bit weight. */
+export const STATE = ".quant_state.bitsandbytes__nf4";
 const MAX_STATE_BYTES = 4096;
 const NAMED = 4;
 
@@ -165,18 +166,24 @@ function quantizationOf(
 }
 
 /** What a part of a 4-bit linear must be. */
-interface Part {
-  readonly dtype: string;
+export interface LinearPart {
+  readonly dtype: "U8" | "F32";
   /** Elements; the least and the most. */
   readonly least: number;
   readonly most: number;
 }
 
-/** The parts bitsandbytes saves of a linear of `count` weights, by the suffix of its name. */
-function partsOf(count: number, form: Exclude<Quantization, "none">): Map<string, Part> {
-  const exactly = (dtype: string, n: number): Part => ({ dtype, least: n, most: n });
+/** The parts bitsandbytes saves of a linear, by the suffix of its name. */
+export function linearParts(
+  shape: readonly number[],
+  form: Exclude<Quantization, "none">,
+): Map<string, LinearPart> {
+  const count = shape.reduce((a, b) => a * b, 1);
+  const exactly = (dtype: LinearPart["dtype"], n: number): LinearPart => {
+    return { dtype, least: n, most: n };
+  };
   const blocks = Math.ceil(count / 64);
-  const parts = new Map([
+  const parts = new Map<string, LinearPart>([
     ["", exactly("U8", Math.ceil(count / 2))],
     [".absmax", exactly(form === "nf4" ? "F32" : "U8", blocks)],
     [".quant_map", exactly("F32", 16)],
@@ -213,7 +220,7 @@ function checkTensor(
   const linear = expected.get(owner);
   const whole = (all.get(owner)?.info.dtype ?? "U8") !== "U8";
   const parts = linear?.linear === true && quantized !== null && !whole
-    ? partsOf(linear.shape.reduce((a, b) => a * b, 1), quantized)
+    ? linearParts(linear.shape, quantized)
     : undefined;
   const part = parts?.get(info.name.slice(owner.length));
   if (part === undefined) {
@@ -245,7 +252,7 @@ function checkComplete(
     if (!linear || quantized === null || (tensor !== undefined && tensor.info.dtype !== "U8")) {
       continue;
     }
-    for (const suffix of partsOf(shape.reduce((a, b) => a * b, 1), quantized).keys()) {
+    for (const suffix of linearParts(shape, quantized).keys()) {
       const optional = suffix === "" || OPTIONAL_PARTS.includes(suffix);
       if (!optional && !found.has(name + suffix)) missing.push(name + suffix);
     }

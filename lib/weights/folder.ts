@@ -1,17 +1,19 @@
 /** A Hugging Face model folder: its architecture and its tensors, loaded into the engine. */
 import { z } from "zod";
 import { type Architecture, parseArchitecture } from "@lib/engine/architecture.ts";
-import { type Dtype, Model, type ModelOptions } from "@lib/engine/model.ts";
+import { Model, type ModelOptions, type Quantization } from "@lib/engine/model.ts";
 import { exists, loadJson } from "@lib/files.ts";
 import {
   checkContents,
   type CheckpointContents,
   CheckpointError,
-  type CheckpointTensor,
   type WeightMap,
 } from "@lib/weights/checkpoint.ts";
 import { SafetensorsFile } from "@lib/weights/safetensors.ts";
 import { duplicateKey } from "@lib/weights/safetensors_header.ts";
+import { type StreamOptions, streamTensors } from "@lib/weights/tensor_stream.ts";
+
+export type { LoadProgress } from "@lib/weights/tensor_stream.ts";
 
 /** A model folder that lacks something. */
 export class ModelFolderError extends Error {
@@ -23,22 +25,8 @@ const Index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 /** A shard's name: a file of the folder itself. */
 const SHARD = /^[^/\\:]+\.safetensors$/;
 
-/** Read ahead while the engine takes the tensor before; a larger tensor is read alone. */
-const AHEAD_BYTES = 256 << 20;
-
-/** Progress of a load. */
-export interface LoadProgress {
-  readonly tensor: string;
-  /** Of the tensors that are loaded. */
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-}
-
 /** Options of {@linkcode loadModel}. */
-export interface LoadOptions extends ModelOptions {
-  readonly onProgress?: (progress: LoadProgress) => void;
-  readonly signal?: AbortSignal;
-}
+export interface LoadOptions extends ModelOptions, StreamOptions {}
 
 /**
  * Reads `config.json` of a model folder.
@@ -67,20 +55,30 @@ export async function loadArchitecture(folder: string): Promise<Architecture> {
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<Model> {
   const architecture = await loadArchitecture(folder);
-  const checkpoint = await openCheckpoint(folder, architecture);
+  using checkpoint = await openCheckpoint(folder, architecture);
+  const quantization = quantizationFor(folder, checkpoint, options.quantization);
+  return await createLoaded(architecture, { ...options, quantization }, checkpoint);
+}
+
+/**
+ * A model of these tensors, finalised.
+ *
+ * @param checksums by tensor name, when what is read shall be compared with them
+ */
+export async function createLoaded(
+  architecture: Architecture,
+  options: LoadOptions,
+  { tensors }: CheckpointContents,
+  checksums?: ReadonlyMap<string, string>,
+): Promise<Model> {
+  const model = await Model.create(architecture, options);
   try {
-    const quantization = quantizationFor(folder, checkpoint, options);
-    const model = await Model.create(architecture, { ...options, quantization });
-    try {
-      await loadTensors(model, checkpoint.tensors, options);
-      await model.finalize();
-      return model;
-    } catch (error) {
-      await model.close();
-      throw error;
-    }
-  } finally {
-    checkpoint[Symbol.dispose]();
+    await streamTensors(model, tensors, options, checksums);
+    await model.finalize();
+    return model;
+  } catch (error) {
+    await model.close();
+    throw error;
   }
 }
 
@@ -160,11 +158,11 @@ export async function openCheckpoint(
 }
 
 /** The checkpoint's own form when it is 4-bit, else what was asked for. */
-function quantizationFor(
+export function quantizationFor(
   folder: string,
   { quantized }: CheckpointContents,
-  { quantization: wanted }: ModelOptions,
-): NonNullable<ModelOptions["quantization"]> {
+  wanted: Quantization | undefined,
+): Quantization {
   if (quantized === null) return wanted ?? "nf4_double";
   if (wanted === undefined || wanted === quantized) return quantized;
   throw new CheckpointError(
@@ -172,61 +170,4 @@ function quantizationFor(
       `quantised already, as ${quantized}. Set model.quantization to '${quantized}', or give the ` +
       "unquantised checkpoint.",
   );
-}
-
-async function loadTensors(
-  model: Model,
-  tensors: readonly CheckpointTensor[],
-  { onProgress, signal }: LoadOptions,
-): Promise<void> {
-  const bytesTotal = tensors.reduce((sum, { info }) => sum + info.bytes, 0);
-  let bytesDone = 0;
-  const buffers = [new ReadBuffer(), new ReadBuffer()] as const;
-  const read = (i: number): Promise<Uint8Array<ArrayBuffer>> | null => {
-    const tensor = tensors[i];
-    return tensor === undefined ? null : buffers[i % 2 === 0 ? 0 : 1].read(tensor, signal);
-  };
-  let reading = read(0);
-  try {
-    for (const [i, { info: { name, dtype, shape, bytes } }] of tensors.entries()) {
-      const data = await reading;
-      if (data === null) break;
-      signal?.throwIfAborted();
-      const ahead = Math.max(bytes, tensors[i + 1]?.info.bytes ?? 0) <= AHEAD_BYTES;
-      reading = ahead ? read(i + 1) : null;
-      reading?.catch(() => {}); // awaited in the next turn, or below
-      await model.loadTensor(name, dtype as Dtype, shape, data);
-      if (bytes > AHEAD_BYTES) buffers[i % 2 === 0 ? 0 : 1].free();
-      bytesDone += bytes;
-      onProgress?.({ tensor: name, bytesDone, bytesTotal });
-      reading ??= read(i + 1);
-    }
-  } finally {
-    await reading?.catch(() => {});
-    for (const buffer of buffers) buffer.free();
-  }
-}
-
-/** Memory that tensors are read into one after another. */
-class ReadBuffer {
-  #memory = new ArrayBuffer(0);
-
-  async read(
-    { file, info }: CheckpointTensor,
-    signal: AbortSignal | undefined,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#memory.byteLength < info.bytes) {
-      this.free();
-      this.#memory = new ArrayBuffer(info.bytes);
-    }
-    const data = new Uint8Array(this.#memory, 0, info.bytes);
-    await file.readInto(info, data, signal);
-    return data;
-  }
-
-  /** Gives the memory back at once; the garbage collector would take its time. */
-  free(): void {
-    this.#memory.transfer(0);
-    this.#memory = new ArrayBuffer(0);
-  }
 }
