@@ -84,7 +84,7 @@ export function checkContents(
   architecture: Architecture,
 ): CheckpointContents {
   const found = tensorsByName(files);
-  if (index !== null) checkIndex(folder, found, index);
+  if (index !== null) checkIndex(folder, found, index, architecture);
   const expected = expectedTensors(architecture);
   const quantized = quantizationOf(folder, found, expected);
   const tensors: CheckpointTensor[] = [];
@@ -118,11 +118,14 @@ function checkIndex(
   folder: string,
   found: ReadonlyMap<string, CheckpointTensor>,
   index: WeightMap,
+  architecture: Architecture,
 ): void {
   const path = `${folder}/model.safetensors.index.json`;
   for (const [name, shard] of index) {
     const tensor = found.get(name);
     if (tensor?.file.path === `${folder}/${shard}`) continue;
+    // Some tools list a tied lm_head that they then leave out.
+    if (tensor === undefined && isRedundant(name, architecture)) continue;
     throw new CheckpointError(
       `${path}: expected tensor '${name}' in ${shard}, found it ${
         tensor === undefined ? "in no shard" : `in ${tensor.file.path}`

@@ -149,6 +149,7 @@ export async function saveCache(
 ): Promise<number> {
   const tensors = await planned(source, model, contents, signal);
   await Deno.mkdir(source.path.replace(/[/\\][^/\\]*$/, ""), { recursive: true });
+  await removeAbandoned(source.path);
   const temporary = `${source.path}.${crypto.randomUUID().slice(0, 8)}.part`;
   try {
     const bytes = await writeTensors(temporary, source, model, tensors, signal);
@@ -157,6 +158,19 @@ export async function saveCache(
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw error;
+  }
+}
+
+const ABANDONED_MS = 3_600_000;
+
+/** Removes what a process that was killed while it wrote this copy left behind an hour ago or more. */
+async function removeAbandoned(path: string): Promise<void> {
+  const at = path.search(/[^/\\]*$/);
+  const [folder, file] = [path.slice(0, at), path.slice(at)];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!name.startsWith(`${file}.`) || !name.endsWith(".part")) continue;
+    const { mtime } = await Deno.stat(folder + name);
+    if (Date.now() - (mtime?.getTime() ?? 0) > ABANDONED_MS) await Deno.remove(folder + name);
   }
 }
 

@@ -147,6 +147,11 @@ Deno.test("an index that does not fit its shards is refused", () =>
       await saveIndex(folder, weightMap);
       assertStringIncludes(await refusal(folder), part);
     }
+    const { ["lm_head.weight"]: __, ...listed } = map;
+    await saveIndex(folder, { ...map, "model.layers.0.self_attn.rotary_emb.inv_freq": first });
+    (await openCheckpoint(folder, ARCHITECTURE))[Symbol.dispose](); // follows from others: not missed
+    await saveIndex(folder, listed);
+    assertStringIncludes(await refusal(folder), "'lm_head.weight'");
     const twice = JSON.stringify({ weight_map: map }).replace("{", `{"weight_map":{},`);
     await Deno.writeTextFile(`${folder}/model.safetensors.index.json`, twice);
     assertStringIncludes(await refusal(folder), "'weight_map' twice");

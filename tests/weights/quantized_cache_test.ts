@@ -130,3 +130,16 @@ Deno.test("a copy that cannot be written is said, and the model is there all the
     assertEquals(values.length, 248);
     assertStringIncludes(said.join(), "could not be written");
   }));
+
+Deno.test("what a killed process left half written goes when the copy is made again", () =>
+  withFolder(async (folder) => {
+    await saveWhole(folder, tinyTensors());
+    await load(folder);
+    const [path = ""] = await copies(folder);
+    await Deno.remove(path);
+    for (const name of ["0ld", "new"]) await Deno.writeTextFile(`${path}.${name}.part`, "half");
+    const hours = Date.now() / 1000 - 7200;
+    await Deno.utime(`${path}.0ld.part`, hours, hours);
+    await load(folder);
+    assertEquals(await copies(folder), [path, `${path}.new.part`]);
+  }));
