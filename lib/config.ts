@@ -48,6 +48,8 @@ const ModelConfig = z.strictObject({
   /** A PEFT adapter folder that training starts from; null: a fresh one. */
   adapter: z.string().nullable().default(null),
   quantization: z.enum(["nf4_double", "nf4", "none"]).default("nf4_double"),
+  /** Whether a quantised copy of a large checkpoint is kept, so that the next load takes seconds. */
+  quantized_cache: z.boolean().default(true),
 });
 
 const PromptConfig = z.strictObject({

@@ -1,42 +1,14 @@
 /** The shape of a Llama-family model, read from its `config.json`. */
 import { z } from "zod";
+import {
+  headDimOf,
+  HubConfig,
+  kvHeadsOf,
+  type Rope,
+  ropeOf,
+  unsupportedFeature,
+} from "@lib/engine/hub_config.ts";
 import type { LoraModule } from "@lib/engine/model.ts";
-
-/** llama3 RoPE scaling, as Hugging Face writes it (`rope_type`, older files `type`). */
-const RopeScaling = z.looseObject({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: z.number().optional(),
-  factor: z.number().optional(),
-  low_freq_factor: z.number().optional(),
-  high_freq_factor: z.number().optional(),
-  original_max_position_embeddings: z.number().int().optional(),
-});
-
-const HuggingFaceConfig = z.looseObject({
-  model_type: z.string(),
-  hidden_size: z.number().int().positive(),
-  intermediate_size: z.number().int().positive(),
-  num_hidden_layers: z.number().int().positive(),
-  num_attention_heads: z.number().int().positive(),
-  num_key_value_heads: z.number().int().positive().optional(),
-  head_dim: z.number().int().positive().nullish(),
-  vocab_size: z.number().int().positive(),
-  max_position_embeddings: z.number().int().positive(),
-  rms_norm_eps: z.number().positive(),
-  rope_theta: z.number().positive().optional(),
-  rope_scaling: RopeScaling.nullish(),
-  // transformers 5 writes the rope settings here.
-  rope_parameters: RopeScaling.nullish(),
-  tie_word_embeddings: z.boolean().optional(),
-  attention_bias: z.boolean().optional(),
-  mlp_bias: z.boolean().optional(),
-  hidden_act: z.string().optional(),
-  sliding_window: z.number().nullish(),
-  use_sliding_window: z.boolean().optional(),
-  bos_token_id: z.number().int().nullish(),
-  eos_token_id: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
-});
 
 /** What the engine needs to know. Sizes in elements. */
 export interface Architecture {
@@ -67,8 +39,6 @@ export class UnsupportedModelError extends Error {
   override readonly name = "UnsupportedModelError";
 }
 
-const FAMILIES = ["llama", "mistral", "qwen2", "qwen3"];
-
 /**
  * Reads the architecture out of a parsed `config.json`.
  *
@@ -77,82 +47,46 @@ const FAMILIES = ["llama", "mistral", "qwen2", "qwen3"];
  * @throws {UnsupportedModelError} a missing key, or a feature the engine has not, by name
  */
 export function parseArchitecture(value: unknown, file: string): Architecture {
-  const parsed = HuggingFaceConfig.safeParse(value);
+  const parsed = HubConfig.safeParse(value);
   if (!parsed.success) {
     throw new UnsupportedModelError(`${file}: ${z.prettifyError(parsed.error)}`);
   }
   const config = parsed.data;
-  refuse(config, file);
-  const rope = config.rope_parameters ?? config.rope_scaling ?? null;
+  const problem = unsupportedFeature(config);
+  if (problem !== null) {
+    throw new UnsupportedModelError(
+      `${file}: ${problem}. Supported: Llama 3.x, TinyLlama, SmolLM2, Mistral without a sliding ` +
+        "window, Qwen2.5 and Qwen3; choose another model.",
+    );
+  }
+  const rope = ropeOf(config);
   return {
     modelType: config.model_type,
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,
     numLayers: config.num_hidden_layers,
     numHeads: config.num_attention_heads,
-    numKvHeads: config.num_key_value_heads ?? config.num_attention_heads,
-    headDim: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    numKvHeads: kvHeadsOf(config) ?? config.num_attention_heads,
+    headDim: headDimOf(config),
     vocabSize: config.vocab_size,
     maxPosition: config.max_position_embeddings,
     rmsNormEps: config.rms_norm_eps,
-    ropeTheta: config.rope_theta ?? rope?.rope_theta ?? 10000,
-    ropeScaling: parseRopeScaling(rope, file),
+    ropeTheta: rope?.rope_theta ?? config.rope_theta ?? 10000,
+    ropeScaling: scalingOf(rope),
     tieWordEmbeddings: config.tie_word_embeddings ?? false,
     qkvBias: config.model_type === "qwen2",
     qkNorm: config.model_type === "qwen3",
   };
 }
 
-function refuse(config: z.infer<typeof HuggingFaceConfig>, file: string): void {
-  const expect = (ok: boolean, what: string) => {
-    if (!ok) throw new UnsupportedModelError(`${file}: ${what}`);
-  };
-  expect(
-    FAMILIES.includes(config.model_type),
-    `expected model_type ${FAMILIES.join(", ")}, found '${config.model_type}'`,
-  );
-  expect(
-    (config.hidden_act ?? "silu") === "silu",
-    `expected hidden_act silu, found '${config.hidden_act}'`,
-  );
-  const window = config.sliding_window ?? null;
-  expect(
-    window === null || config.use_sliding_window === false ||
-      (config.model_type !== "mistral" && config.use_sliding_window !== true),
-    `expected no sliding window, found sliding_window ${window}`,
-  );
-  expect(config.mlp_bias !== true, "expected no mlp_bias, found true");
-  expect(config.attention_bias !== true, "expected no attention_bias, found true");
-}
-
-function parseRopeScaling(
-  rope: z.infer<typeof RopeScaling> | null,
-  file: string,
-): Architecture["ropeScaling"] {
-  const type = rope?.rope_type ?? rope?.type ?? "default";
-  if (rope === null || type === "default") return null;
-  const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = rope;
-  if (type !== "llama3") {
-    throw new UnsupportedModelError(
-      `${file}: expected rope scaling of type default or llama3, found '${type}'`,
-    );
-  }
-  if (
-    factor === undefined || low_freq_factor === undefined || high_freq_factor === undefined ||
-    original_max_position_embeddings === undefined
-  ) {
-    throw new UnsupportedModelError(
-      `${file}: expected factor, low_freq_factor, high_freq_factor and ` +
-        `original_max_position_embeddings in the llama3 rope scaling, found ${
-          JSON.stringify(rope)
-        }`,
-    );
-  }
+/** Of settings that `unsupportedFeature` has found whole. */
+function scalingOf(rope: Rope | null): Architecture["ropeScaling"] {
+  if (rope === null || (rope.rope_type ?? rope.type ?? "default") === "default") return null;
   return {
-    factor,
-    lowFreqFactor: low_freq_factor,
-    highFreqFactor: high_freq_factor,
-    originalMaxPosition: original_max_position_embeddings,
+    factor: rope.factor ?? 1,
+    lowFreqFactor: rope.low_freq_factor ?? 1,
+    highFreqFactor: rope.high_freq_factor ?? 4,
+    originalMaxPosition: rope.original_max_position_embeddings ?? 0,
   };
 }
 

@@ -266,6 +266,26 @@ export class Model implements AsyncDisposable {
     return values;
   }
 
+  /**
+   * One part of a quantised linear, in the bytes `loadTensor` takes for it.
+   *
+   * @param name `X.weight`, `X.weight.absmax`, `.nested_absmax` or `.nested_offset` (one float)
+   * @param data exactly as long as the part
+   */
+  async readPart(name: string, data: Uint8Array<ArrayBuffer>): Promise<void> {
+    const cName = cString(name);
+    await this.call(
+      () =>
+        this.library.symbols.qlora_model_read_part(
+          this.handle,
+          cName,
+          data,
+          BigInt(data.byteLength),
+        ),
+      () => this.#message(),
+    );
+  }
+
   /** Adds a fresh adapter: A kaiming-uniform, B zero, so that nothing changes yet. */
   async attachLora(options: LoraOptions): Promise<void> {
     const config = encodeLoraConfig(this.library, options);

@@ -38,6 +38,8 @@ export const SYMBOLS = {
     result: "i32",
   },
 
+  qlora_checksum: { parameters: ["buffer", "i64", "buffer"], result: "i32", nonblocking: true },
+
   // Model
   qlora_model_config_default: { parameters: ["buffer"], result: "void" },
   qlora_model_create: {
@@ -60,6 +62,11 @@ export const SYMBOLS = {
     nonblocking: true,
   },
   qlora_model_read_tensor: {
+    parameters: ["pointer", "buffer", "buffer", "i64"],
+    result: "i32",
+    nonblocking: true,
+  },
+  qlora_model_read_part: {
     parameters: ["pointer", "buffer", "buffer", "i64"],
     result: "i32",
     nonblocking: true,

@@ -1,8 +1,10 @@
 /** `deno task model`: fetches a model from the hub, or lists the models that are here. */
 import { formatBytes } from "@lib/engine/memory.ts";
+import { Progress } from "@lib/notebook/progress.ts";
 import { interruptible } from "@lib/notebook/interrupt.ts";
 import { type OptionValues, parseOptions, reportFailure, UsageError } from "@lib/tasks/cli.ts";
 import type { TaskOption } from "@lib/tasks/cli.ts";
+import { loadModelCached } from "@lib/weights/cached_load.ts";
 import { fetchModel } from "@lib/weights/hub/fetch_model.ts";
 import { parseModelId } from "@lib/weights/hub/model_id.ts";
 import { downloadView } from "@lib/weights/hub/progress.ts";
@@ -12,6 +14,7 @@ import { listModels, type LocalModel } from "@lib/workflow/local_models.ts";
 const OPTIONS = {
   revision: { type: "string", value: "REV", help: "branch, tag or commit (default: main)" },
   connections: { type: "string", value: "N", help: "requests at once, 1 to 32 (default: 8)" },
+  quantize: { type: "boolean", help: "also keep the quantised copy that runs load" },
   json: { type: "boolean", help: "print the result as JSON on standard output" },
   quiet: { type: "boolean", short: "q", help: "no progress" },
   help: { type: "boolean", short: "h", help: "this text" },
@@ -24,12 +27,15 @@ Usage: deno task model                   lists them: name, size, whether complet
 
       --revision REV    ${OPTIONS.revision.help}
       --connections N   ${OPTIONS.connections.help}
+      --quantize        ${OPTIONS.quantize.help}
       --json            ${OPTIONS.json.help}
   -q, --quiet           ${OPTIONS.quiet.help}
   -h, --help            ${OPTIONS.help.help}
 
 Only what training needs is fetched: configuration, tokenizer and safetensors weights. An interrupted
-download goes on when it is run again. The hub's own variables are respected: HF_TOKEN, HF_HOME,
+download goes on when it is run again. With --quantize the model is loaded once on this machine's engine,
+as training does, and its quantised weights are kept in .cache/quantized (QLORA_CACHE: elsewhere); without
+it the first run does so. The hub's own variables are respected: HF_TOKEN, HF_HOME,
 HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.
 `;
 
@@ -49,7 +55,22 @@ async function fetchOne(text: string, values: OptionValues, signal: AbortSignal)
   });
   await view[Symbol.asyncDispose]();
   say(quiet === true)(`${model.name}: complete, ${formatBytes(model.bytes)}`);
+  if (values["quantize"] === true) await quantize(model.folder, quiet === true, signal);
   console.log(json === true ? JSON.stringify(model, null, 2) : model.folder);
+}
+
+/** Loads the model once, so that the quantised copy is there. */
+async function quantize(folder: string, quiet: boolean, signal: AbortSignal): Promise<void> {
+  await using bar = new Progress("quantising", { total: 100, unit: "%", quiet });
+  await using model = await loadModelCached(folder, {
+    worthwhileBytes: 0,
+    signal,
+    onMessage: say(quiet),
+    onProgress: ({ bytesDone, bytesTotal, tensor }) =>
+      bar.update(Math.round(100 * bytesDone / bytesTotal), tensor),
+  });
+  await bar.finish();
+  say(quiet)(`Loaded as ${model.quantization}; the next load takes it from there.`);
 }
 
 function connectionsOf(value: OptionValues[string]): number | undefined {

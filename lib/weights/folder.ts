@@ -1,9 +1,19 @@
 /** A Hugging Face model folder: its architecture and its tensors, loaded into the engine. */
 import { z } from "zod";
 import { type Architecture, parseArchitecture } from "@lib/engine/architecture.ts";
-import { type Dtype, DTYPES, Model, type ModelOptions } from "@lib/engine/model.ts";
+import { Model, type ModelOptions, type Quantization } from "@lib/engine/model.ts";
 import { exists, loadJson } from "@lib/files.ts";
+import {
+  checkContents,
+  type CheckpointContents,
+  CheckpointError,
+  type WeightMap,
+} from "@lib/weights/checkpoint.ts";
 import { SafetensorsFile } from "@lib/weights/safetensors.ts";
+import { duplicateKey } from "@lib/weights/safetensors_header.ts";
+import { type StreamOptions, streamTensors } from "@lib/weights/tensor_stream.ts";
+
+export type { LoadProgress } from "@lib/weights/tensor_stream.ts";
 
 /** A model folder that lacks something. */
 export class ModelFolderError extends Error {
@@ -12,18 +22,11 @@ export class ModelFolderError extends Error {
 
 const Index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-/** Progress of a load. */
-export interface LoadProgress {
-  readonly tensor: string;
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-}
+/** A shard's name: a file of the folder itself. */
+const SHARD = /^[^/\\:]+\.safetensors$/;
 
 /** Options of {@linkcode loadModel}. */
-export interface LoadOptions extends ModelOptions {
-  readonly onProgress?: (progress: LoadProgress) => void;
-  readonly signal?: AbortSignal;
-}
+export interface LoadOptions extends ModelOptions, StreamOptions {}
 
 /**
  * Reads `config.json` of a model folder.
@@ -42,17 +45,35 @@ export async function loadArchitecture(folder: string): Promise<Architecture> {
 }
 
 /**
- * Loads a model folder into the engine, tensor by tensor.
+ * Loads a model folder into the engine. Everything is checked first; then the tensors pass one by one
+ * through two buffers: memory is bounded by the largest tensor plus 256 MB, whatever the checkpoint's
+ * size. Linears that are 4-bit already (bitsandbytes NF4) are taken as they are.
  *
  * @param folder with `config.json` and `model.safetensors`, or its shards and index
- * @throws {ModelFolderError | SafetensorsError | EngineError} naming the file or tensor
+ * @throws {ModelFolderError | CheckpointError | SafetensorsError | EngineError} naming the file or tensor
+ * @throws the signal's reason; nothing stays loaded
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<Model> {
   const architecture = await loadArchitecture(folder);
-  const files = await weightFiles(folder);
+  using checkpoint = await openCheckpoint(folder, architecture);
+  const quantization = quantizationFor(folder, checkpoint, options.quantization);
+  return await createLoaded(architecture, { ...options, quantization }, checkpoint);
+}
+
+/**
+ * A model of these tensors, finalised.
+ *
+ * @param checksums by tensor name, when what is read shall be compared with them
+ */
+export async function createLoaded(
+  architecture: Architecture,
+  options: LoadOptions,
+  { tensors }: CheckpointContents,
+  checksums?: ReadonlyMap<string, string>,
+): Promise<Model> {
   const model = await Model.create(architecture, options);
   try {
-    await loadTensors(model, files, options);
+    await streamTensors(model, tensors, options, checksums);
     await model.finalize();
     return model;
   } catch (error) {
@@ -63,8 +84,17 @@ export async function loadModel(folder: string, options: LoadOptions = {}): Prom
 
 /** The safetensors files of a folder, whole paths. */
 export async function weightFiles(folder: string): Promise<string[]> {
+  return (await locateWeights(folder)).paths;
+}
+
+interface Located {
+  readonly paths: string[];
+  readonly index: WeightMap | null;
+}
+
+async function locateWeights(folder: string): Promise<Located> {
   const single = `${folder}/model.safetensors`;
-  if (await exists(single)) return [single];
+  if (await exists(single)) return { paths: [single], index: null };
   const indexPath = `${folder}/model.safetensors.index.json`;
   if (!await exists(indexPath)) {
     throw new ModelFolderError(
@@ -72,57 +102,72 @@ export async function weightFiles(folder: string): Promise<string[]> {
         "Only safetensors checkpoints are read.",
     );
   }
-  const index = Index.safeParse(await loadJson(indexPath, "Fetch the model again."));
-  if (!index.success) {
-    throw new ModelFolderError(`${indexPath}: ${z.prettifyError(index.error)}`);
-  }
-  const shards = [...new Set(Object.values(index.data.weight_map))].sort();
+  const index = await loadIndex(indexPath);
+  const shards = [...new Set(index.values())].sort();
   for (const shard of shards) {
-    if (/[/\\]/.test(shard) || !await exists(`${folder}/${shard}`)) {
+    if (!SHARD.test(shard) || !await exists(`${folder}/${shard}`)) {
       throw new ModelFolderError(
         `${indexPath}: expected the shard ${shard} in ${folder}, found nothing. ` +
           "Fetch the model again.",
       );
     }
   }
-  return shards.map((shard) => `${folder}/${shard}`);
+  return { paths: shards.map((shard) => `${folder}/${shard}`), index };
 }
 
-async function loadTensors(
-  model: Model,
-  paths: readonly string[],
-  options: LoadOptions,
-): Promise<void> {
+async function loadIndex(path: string): Promise<WeightMap> {
+  const value = await loadJson(path, "Fetch the model again.");
+  const parsed = Index.safeParse(value);
+  if (!parsed.success) {
+    throw new ModelFolderError(
+      `${path}: ${z.prettifyError(parsed.error)}. Fetch the model again.`,
+    );
+  }
+  const twice = duplicateKey(await Deno.readTextFile(path));
+  if (twice !== null) {
+    throw new ModelFolderError(
+      `${path}: expected each tensor once, found '${twice}' twice. Fetch the model again.`,
+    );
+  }
+  return new Map(Object.entries(parsed.data.weight_map));
+}
+
+/** A checkpoint whose headers, names, dtypes and shapes have been checked. */
+export interface OpenCheckpoint extends CheckpointContents, Disposable {}
+
+/**
+ * Opens the safetensors files of a folder and checks all that can be known before reading weights.
+ *
+ * @throws {ModelFolderError | CheckpointError | SafetensorsError} naming the file or tensor
+ */
+export async function openCheckpoint(
+  folder: string,
+  architecture: Architecture,
+): Promise<OpenCheckpoint> {
+  const { paths, index } = await locateWeights(folder);
   const files: SafetensorsFile[] = [];
+  const close = () => files.forEach((file) => file[Symbol.dispose]());
   try {
     for (const path of paths) files.push(await SafetensorsFile.open(path));
-    const bytesTotal = files.flatMap((f) => [...f.header.tensors.values()])
-      .reduce((sum, t) => sum + t.bytes, 0);
-    let bytesDone = 0;
-    for (const file of files) {
-      for (const { name, dtype, shape } of file.header.tensors.values()) {
-        options.signal?.throwIfAborted();
-        if (isRedundant(name, model.architecture)) continue;
-        const { data } = await file.read(name);
-        await model.loadTensor(name, engineDtype(dtype, name, file.path), shape, data);
-        bytesDone += data.length;
-        options.onProgress?.({ tensor: name, bytesDone, bytesTotal });
-      }
-    }
-  } finally {
-    for (const file of files) file[Symbol.dispose]();
+    const contents = checkContents(folder, files, index, architecture);
+    return { ...contents, [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
   }
 }
 
-/** Tensors some checkpoints carry although they follow from others. */
-function isRedundant(name: string, architecture: Architecture): boolean {
-  return (architecture.tieWordEmbeddings && name === "lm_head.weight") ||
-    name.endsWith(".rotary_emb.inv_freq");
-}
-
-function engineDtype(dtype: string, tensor: string, path: string): Dtype {
-  if (Object.hasOwn(DTYPES, dtype)) return dtype as Dtype;
-  throw new ModelFolderError(
-    `${path}: tensor '${tensor}': expected ${Object.keys(DTYPES).join(", ")}, found ${dtype}.`,
+/** The checkpoint's own form when it is 4-bit, else what was asked for. */
+export function quantizationFor(
+  folder: string,
+  { quantized }: CheckpointContents,
+  wanted: Quantization | undefined,
+): Quantization {
+  if (quantized === null) return wanted ?? "nf4_double";
+  if (wanted === undefined || wanted === quantized) return quantized;
+  throw new CheckpointError(
+    `${folder}: expected weights for model.quantization '${wanted}', found linears that are ` +
+      `quantised already, as ${quantized}. Set model.quantization to '${quantized}', or give the ` +
+      "unquantised checkpoint.",
   );
 }

@@ -1,55 +1,25 @@
 /**
  * The safetensors format: an 8-byte little-endian header length, a JSON header, then the tensors.
- * No header is trusted: lengths, dtypes, shapes, offsets and overlaps are checked before use.
+ * Reading and writing; `safetensors_header.ts` checks a header before anything is used.
  */
-import { z } from "zod";
 import { writeFileAtomic } from "@lib/files.ts";
+import {
+  DTYPE_BYTES,
+  parseHeader,
+  type SafetensorsDtype,
+  SafetensorsError,
+  type SafetensorsHeader,
+  type TensorInfo,
+} from "@lib/weights/safetensors_header.ts";
 
-/** Bytes an element of each dtype this project reads or writes. */
-export const DTYPE_BYTES = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-} as const;
-export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
-
-const TensorEntry = z.strictObject({
-  dtype: z.enum(Object.keys(DTYPE_BYTES) as [SafetensorsDtype, ...SafetensorsDtype[]]),
-  shape: z.array(z.number().int().min(0)).max(8),
-  data_offsets: z.tuple([z.number().int().min(0), z.number().int().min(0)]),
-});
-const Header = z.record(z.string(), z.unknown());
-
-/** One tensor's place in a file. */
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
-  /** Absolute byte offset and length in the file. */
-  readonly offset: number;
-  readonly bytes: number;
-}
-
-/** A parsed header. */
-export interface SafetensorsHeader {
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  readonly metadata: Readonly<Record<string, string>>;
-}
-
-/** A file that is not valid safetensors. */
-export class SafetensorsError extends Error {
-  override readonly name = "SafetensorsError";
-}
+export { DTYPE_BYTES, parseHeader, SafetensorsError };
+export type { SafetensorsDtype, SafetensorsHeader, TensorInfo };
 
 /** Longest header accepted, as the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
+
+/** Read at once: how soon a cancelled read ends. */
+const PIECE_BYTES = 32 << 20;
 
 /**
  * An open safetensors file, read tensor by tensor.
@@ -86,9 +56,28 @@ export class SafetensorsFile implements Disposable {
       throw new SafetensorsError(`${this.path}: no tensor named '${name}'`);
     }
     const data = new Uint8Array(info.bytes);
-    await this.file.seek(info.offset, Deno.SeekMode.Start);
-    await readFull(this.file, data, this.path);
+    await this.readInto(info, data);
     return { info, data };
+  }
+
+  /**
+   * Reads one tensor's bytes into memory the caller keeps, so that a checkpoint passes through one
+   * buffer.
+   *
+   * @param into exactly `info.bytes` long
+   * @throws {SafetensorsError} the file ends early
+   * @throws the signal's reason, within a piece of 32 MB
+   */
+  async readInto(
+    info: TensorInfo,
+    into: Uint8Array<ArrayBuffer>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.file.seek(info.offset, Deno.SeekMode.Start);
+    for (let begin = 0; begin < into.length; begin += PIECE_BYTES) {
+      signal?.throwIfAborted();
+      await readFull(this.file, into.subarray(begin, begin + PIECE_BYTES), this.path);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -132,79 +121,6 @@ async function readHeader(
   const headerBytes = new Uint8Array(Number(length));
   await readFull(file, headerBytes, path);
   return parseHeader(headerBytes, size - 8 - headerBytes.length, path);
-}
-
-/**
- * Checks a header against the bytes that follow it.
- *
- * @param json the header's bytes
- * @param dataBytes bytes of the file after the header
- */
-export function parseHeader(
-  json: Uint8Array,
-  dataBytes: number,
-  path: string,
-): SafetensorsHeader {
-  const start = 8 + json.length;
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
-  } catch {
-    throw new SafetensorsError(`${path}: the header is not JSON. Fetch the file again.`);
-  }
-  const header = Header.safeParse(parsed);
-  if (!header.success) throw new SafetensorsError(`${path}: the header is not a JSON object.`);
-  const tensors = new Map<string, TensorInfo>();
-  let metadata: Record<string, string> = {};
-  for (const [name, value] of Object.entries(header.data)) {
-    if (name === "__metadata__") {
-      metadata = z.record(z.string(), z.string()).catch({}).parse(value);
-      continue;
-    }
-    tensors.set(name, parseEntry(name, value, start, dataBytes, path));
-  }
-  checkOverlaps([...tensors.values()], path);
-  return { tensors, metadata };
-}
-
-function parseEntry(
-  name: string,
-  value: unknown,
-  start: number,
-  dataBytes: number,
-  path: string,
-): TensorInfo {
-  const entry = TensorEntry.safeParse(value);
-  if (!entry.success) {
-    throw new SafetensorsError(`${path}: tensor '${name}': ${z.prettifyError(entry.error)}`);
-  }
-  const { dtype, shape, data_offsets: [begin, end] } = entry.data;
-  const expected = shape.reduce((a, b) => a * b, 1) * DTYPE_BYTES[dtype];
-  if (end - begin !== expected) {
-    throw new SafetensorsError(
-      `${path}: tensor '${name}' ${dtype} [${shape}]: expected ${expected} bytes, ` +
-        `found ${end - begin}.`,
-    );
-  }
-  if (end > dataBytes) {
-    throw new SafetensorsError(
-      `${path}: tensor '${name}' ends at byte ${end} of ${dataBytes}: the file is truncated. ` +
-        "Fetch it again.",
-    );
-  }
-  return { name, dtype, shape, offset: start + begin, bytes: expected };
-}
-
-function checkOverlaps(tensors: TensorInfo[], path: string): void {
-  tensors.sort((a, b) => a.offset - b.offset || a.bytes - b.bytes);
-  for (let i = 1; i < tensors.length; i++) {
-    const [before, after] = [tensors[i - 1], tensors[i]];
-    if (before && after && after.offset < before.offset + before.bytes) {
-      throw new SafetensorsError(
-        `${path}: tensors '${before.name}' and '${after.name}' overlap.`,
-      );
-    }
-  }
 }
 
 /** A tensor to be written. */

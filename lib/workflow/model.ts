@@ -7,6 +7,7 @@ import { exists } from "@lib/files.ts";
 import { answeringOptions, loraOptions } from "@lib/training/plan.ts";
 import { findBaseModel } from "@lib/workflow/local_models.ts";
 import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
+import { loadModelCached } from "@lib/weights/cached_load.ts";
 import {
   loadArchitecture,
   loadModel,
@@ -52,7 +53,8 @@ export interface OpenModelOptions {
 export async function openModel(config: Config, options: OpenModelOptions = {}): Promise<Model> {
   const folder = await modelFolder(config);
   const { model = answeringOptions(await loadArchitecture(folder), config), ...loading } = options;
-  return await loadModel(folder, { ...model, ...loading });
+  const load = config.model.quantized_cache ? loadModelCached : loadModel;
+  return await load(folder, { ...model, ...loading });
 }
 
 /** LoRA settings training will use: those of `model.adapter` when one is given. */

@@ -192,6 +192,12 @@ QLORA_API qlora_status qlora_absmax_quantize(const float* absmax, int64_t count,
 QLORA_API qlora_status qlora_absmax_dequantize(const uint8_t* codes, const float* absmax2,
                                                float offset, int64_t count, float* absmax);
 
+/*
+ * XXH64 (seed 0) of any bytes, for files that hold quantised weights: notices damage, proves nothing
+ * about who wrote them. bytes may be 0.
+ */
+QLORA_API qlora_status qlora_checksum(const void* data, int64_t bytes, uint64_t* out);
+
 /* ---- Model ------------------------------------------------------------------------------- */
 
 typedef struct qlora_model_config {
@@ -260,6 +266,15 @@ QLORA_API qlora_status qlora_model_load_random(qlora_model* model, uint64_t seed
 /* The tensor as the computation sees it (dequantised), count = product of its shape. */
 QLORA_API qlora_status qlora_model_read_tensor(qlora_model* model, const char* name, float* values,
                                                int64_t count);
+
+/*
+ * After finalize: one part of a quantised linear X, in the bytes qlora_model_load_tensor takes for
+ * it, so that a checkpoint is quantised once: X.weight (U8, n/2), X.weight.absmax (U8, or F32 without
+ * double quantisation), X.weight.nested_absmax (F32), and nested_offset of the quant_state as
+ * X.weight.nested_offset (one F32). bytes: exactly the part's size.
+ */
+QLORA_API qlora_status qlora_model_read_part(qlora_model* model, const char* name, void* data,
+                                             int64_t bytes);
 
 /* ---- LoRA -------------------------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "checksum.h"
 #include "error.h"
 #include "generator.h"
 #include "model.h"
@@ -253,6 +254,15 @@ qlora_status without_handle(const std::function<void()>& body) noexcept {
 
 }  // namespace
 
+qlora_status qlora_checksum(const void* data, int64_t bytes, uint64_t* out) {
+  return without_handle([&] {
+    check_count(bytes, "bytes");
+    if (bytes > 0) require(data, "data");
+    require(out, "out");
+    *out = qlora::checksum(data, bytes);
+  });
+}
+
 qlora_status qlora_nf4_quantize(const float* values, int64_t n, uint8_t* packed, float* absmax) {
   return without_handle([&] {
     require(values, "values");
@@ -406,6 +416,16 @@ qlora_status qlora_model_read_tensor(qlora_model* model, const char* name, float
     require(name, "name");
     require(values, "values");
     model->model->read_tensor(name, values, count);
+  });
+}
+
+qlora_status qlora_model_read_part(qlora_model* model, const char* name, void* data,
+                                   int64_t bytes) {
+  if (model == nullptr) return QLORA_ERROR_INVALID_ARGUMENT;
+  return call(*model->model, model->message, [&] {
+    require(name, "name");
+    require(data, "data");
+    model->model->read_part(name, data, bytes);
   });
 }
 

@@ -66,6 +66,11 @@ void Model::read_tensor(const std::string& name, float* values_host, int64_t cou
   weights_.read(name, values_host, count, *device_);
 }
 
+void Model::read_part(const std::string& name, void* data_host, int64_t bytes) {
+  require_finalized();
+  weights_.read_part(name, data_host, bytes, *device_);
+}
+
 Lora& Model::require_lora(const char* what) const {
   if (lora_ == nullptr) {
     throw Error(QLORA_ERROR_STATE,

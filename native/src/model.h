@@ -23,6 +23,7 @@ class Model {
   void load_random(uint64_t seed, double std);
   void finalize();
   void read_tensor(const std::string& name, float* values_host, int64_t count);
+  void read_part(const std::string& name, void* data_host, int64_t bytes);
 
   void attach_lora(const qlora_lora_config& config);
   void detach_lora();

@@ -509,4 +509,52 @@ void Weights::read(const std::string& name, float* values_host, int64_t count,
   }
 }
 
+void Weights::read_part(const std::string& name, void* data_host, int64_t bytes,
+                        Device& device) const {
+  const size_t at = name.find(".weight");
+  const size_t end = at == std::string::npos ? name.size() : at + std::strlen(".weight");
+  const auto found = index_.find(name.substr(0, end));
+  if (found == index_.end() || tensors_[found->second].linear == nullptr ||
+      tensors_[found->second].linear->packed == nullptr) {
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
+                name +
+                    " is not of a quantised linear: expected the weight of one of a layer's seven "
+                    "linears in a model with NF4");
+  }
+  const Tensor& tensor = tensors_[found->second];
+  const LinearStorage& linear = *tensor.linear;
+  const int64_t blocks = blocks_of(tensor.count());
+  const std::string part = name.substr(end);
+  const bool nested = linear.absmax_codes != nullptr;
+  const void* source = nullptr;
+  int64_t expected = 0;
+  if (part.empty()) {
+    source = linear.packed;
+    expected = (tensor.count() + 1) / 2;
+  } else if (part == ".absmax") {
+    source = nested ? static_cast<const void*>(linear.absmax_codes) : linear.absmax;
+    expected = nested ? blocks : blocks * dtype_bytes(QLORA_F32);
+  } else if (nested && part == ".nested_absmax") {
+    source = linear.absmax2;
+    expected = nested_blocks_of(tensor.count()) * dtype_bytes(QLORA_F32);
+  } else if (nested && part == ".nested_offset") {
+    expected = dtype_bytes(QLORA_F32);
+  } else {
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT,
+                name + ": expected a part among absmax" +
+                    (nested ? ", nested_absmax, nested_offset" : " (quantization is NF4)") +
+                    ", found '" + part + "'");
+  }
+  if (bytes != expected) {
+    throw Error(QLORA_ERROR_INVALID_ARGUMENT, name + " has " + std::to_string(expected) +
+                                                  " bytes, found room for " +
+                                                  std::to_string(bytes));
+  }
+  if (source == nullptr) {
+    std::memcpy(data_host, &linear.absmax_offset, static_cast<size_t>(bytes));
+  } else {
+    device.copy_to_host(data_host, source, static_cast<size_t>(bytes));
+  }
+}
+
 }  // namespace qlora

@@ -48,6 +48,8 @@ class Weights {
   void finalize();
   // The tensor as the computation sees it.
   void read(const std::string& name, float* values_host, int64_t count, Device& device) const;
+  // One part of a quantised linear as `load` takes it; see qlora_model_read_part.
+  void read_part(const std::string& name, void* data_host, int64_t bytes, Device& device) const;
 
   ops::Weight linear(int64_t layer, int module) const;
   ops::Weight head() const;  // lm_head, or the embeddings when tied

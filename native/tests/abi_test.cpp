@@ -162,6 +162,113 @@ OP_TEST(bitsandbytes_parts_are_checked) {
   EXPECT(qlora_model_finalize(model.get()) == QLORA_ERROR_STATE, "");
 }
 
+OP_TEST(quant_state_is_read_strictly) {
+  const golden::Case c("llama_nf4_double");
+  const std::string weight = "model.layers.0.self_attn.q_proj.weight";
+  const std::string good =
+      R"({"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [64, 64], )"
+      R"("nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.5})";
+  const auto status_of = [&](const std::string& state) {
+    const fixture::Model model = empty_model(c);
+    const int64_t length = static_cast<int64_t>(state.size());
+    return qlora_model_load_tensor(model.get(), (weight + ".quant_state.bitsandbytes__nf4").c_str(),
+                                   QLORA_U8, &length, 1, state.data(), length);
+  };
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string state = good;
+    return state.replace(state.find(from), from.size(), to);
+  };
+  EXPECT(status_of(good) == QLORA_OK, "as bitsandbytes writes it");
+  EXPECT(status_of(" " + good + "\n") == QLORA_OK, "white space");
+  const std::string broken[] = {
+      "",
+      "{",
+      "null",
+      good + "x",
+      good.substr(0, good.size() - 1),
+      replaced("0.5}", "0.5,}"),
+      replaced("0.5", "0.5x"),
+      replaced("0.5", "1e999"),
+      replaced("0.5", "NaN"),
+      replaced("0.5", "\"0.5\""),
+      replaced("\"nested_offset\": 0.5", "\"nested_offset\": [0.5]"),
+      replaced(", \"nested_offset\": 0.5", ""),
+      replaced("64, \"dtype", "64, \"blocksize\": 64, \"dtype"),
+      replaced("[64, 64]", "[64, [64]]"),
+      replaced("[64, 64]", "[64, 64, 1]"),
+      replaced("[64, 64]", "[64, 064]"),
+      replaced("\"nf4\"", "\"fp4\""),
+      replaced("\"nf4\"", "\"n\\u0066 4\""),
+      replaced("256", "128"),
+      replaced("nested_dtype\": \"float32", "nested_dtype\": \"float16"),
+      replaced("\"dtype\"", "\"offset\""),
+      std::string("\0", 1) + good,
+  };
+  for (const std::string& state : broken) {
+    EXPECT(status_of(state) != QLORA_OK, "accepted " + state);
+  }
+  // Cut anywhere or with any byte changed it is refused or means the same shape; it never crashes.
+  for (size_t i = 0; i < good.size(); ++i) {
+    EXPECT(status_of(good.substr(0, i)) != QLORA_OK, "cut at " + std::to_string(i));
+    for (const char byte : {'\0', '"', '{', ']', ',', '9', '\\', '\xff'}) {
+      std::string state = good;
+      state[i] = byte;
+      status_of(state);
+    }
+  }
+}
+
+// What is read back of a quantised model makes the same model again.
+OP_TEST(quantised_parts_survive_a_round_trip) {
+  for (const char* name : {"llama_nf4_double", "qwen2_bias_nf4"}) {
+    const golden::Case c(name);
+    const fixture::Model model = fixture::make_model(c);
+    for (const std::string& part : c.names("bnb.")) {
+      const golden::Tensor& want = c.tensor("bnb." + part);
+      const bool table = part.find("quant_map") != std::string::npos;
+      if (table || part.find("quant_state") != std::string::npos) continue;
+      std::vector<unsigned char> got(want.bytes.size());
+      const qlora_status status = qlora_model_read_part(model.get(), part.c_str(), got.data(),
+                                                        static_cast<int64_t>(got.size()));
+      fixture::check(status, qlora_model_error(model.get()));
+      EXPECT(got == want.bytes, part + " differs from bitsandbytes'");
+    }
+  }
+  const golden::Case c("llama_nf4_double");
+  const fixture::Model model = fixture::make_model(c);
+  const std::string weight = "model.layers.0.self_attn.q_proj.weight";
+  float offset = 0;
+  EXPECT(qlora_model_read_part(model.get(), (weight + ".nested_offset").c_str(), &offset, 4) ==
+             QLORA_OK,
+         qlora_model_error(model.get()));
+  EXPECT(offset > 0, "the mean of absmax");
+  char byte = 0;
+  EXPECT(
+      qlora_model_read_part(model.get(), weight.c_str(), &byte, 1) == QLORA_ERROR_INVALID_ARGUMENT,
+      "size");
+  EXPECT(mentions(qlora_model_error(model.get()), "2048 bytes"), qlora_model_error(model.get()));
+  for (const char* wrong : {"model.norm.weight", "model.layers.9.mlp.up_proj.weight", "", "x",
+                            "model.layers.0.self_attn.q_proj.weight.quant_map"}) {
+    EXPECT(qlora_model_read_part(model.get(), wrong, &byte, 1) == QLORA_ERROR_INVALID_ARGUMENT,
+           wrong);
+  }
+}
+
+OP_TEST(checksum_is_xxh64) {
+  const auto of = [](const std::string& text) {
+    uint64_t hash = 0;
+    EXPECT(qlora_checksum(text.data(), static_cast<int64_t>(text.size()), &hash) == QLORA_OK, "");
+    return hash;
+  };
+  EXPECT(of("") == 0xEF46DB3751D8E999u, "empty");
+  EXPECT(of("a") == 0xD24EC4F1A98C6E5Bu, "a");
+  EXPECT(of("abc") == 0x44BC2CF5AD770999u, "abc");
+  EXPECT(of("0123456789abcdef0123456789abcdef0123456789abcdef0123456") == 0x7C86E939D2BD9541u,
+         "55 bytes");
+  uint64_t hash = 0;
+  EXPECT(qlora_checksum(nullptr, 1, &hash) == QLORA_ERROR_INVALID_ARGUMENT, "NULL");
+}
+
 OP_TEST(adapter_tensors_are_checked) {
   const golden::Case c("gqa4_one_sample");  // q_proj and v_proj only
   const fixture::Model model = fixture::make_model(c);

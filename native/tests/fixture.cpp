@@ -29,6 +29,7 @@ qlora_model_config config_of(const golden::Case& c, const ModelOptions& options)
   config.max_position = integer("max_position");
   config.rope_theta = c.number("rope_theta");
   config.rope_scaling = c.flag("llama3") ? QLORA_ROPE_LLAMA3 : QLORA_ROPE_NONE;
+  config.rope_factor = c.number("rope_factor");
   config.rope_original_max_position = 32;
   config.tie_word_embeddings = c.flag("tied") ? 1 : 0;
   config.qkv_bias = c.text("family") == "qwen2" ? 1 : 0;

@@ -144,9 +144,10 @@ std::string Case::text(const std::string& key) const {
 }
 
 const std::vector<std::string>& case_names() {
-  static const std::vector<std::string> names = {"mha_untied",      "gqa2_tied_llama3",
-                                                 "gqa4_one_sample", "qwen2_bias_nf4",
-                                                 "qwen3_norm",      "llama_nf4_double"};
+  static const std::vector<std::string> names = {
+      "mha_untied",       "gqa2_tied_llama3",     "gqa4_one_sample", "qwen2_bias_nf4",
+      "qwen3_norm",       "llama_nf4_double",     "tinyllama_gqa8",  "smollm2_tied",
+      "mistral_head_dim", "llama32_tied_factor32"};
   return names;
 }
 

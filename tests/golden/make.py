@@ -1,6 +1,6 @@
 """Golden vectors of the native library, made with PyTorch, transformers, PEFT and bitsandbytes.
 
-    python tests/golden/make.py            writes tests/golden/*.safetensors and *.json
+    python tests/golden/make.py [CASE …]   writes tests/golden/*.safetensors and *.json
 
 Each case is a small random model with a random adapter, run in fp32 on the CPU:
     <case>.json          the configuration, flat, and the versions that made it
@@ -34,6 +34,7 @@ import contextlib
 import json
 import math
 import platform
+import sys
 from pathlib import Path
 
 import bitsandbytes
@@ -71,13 +72,28 @@ CASES = {
         heads=4, kv_heads=2, head_dim=16, hidden=64, ffn=128, tied=True, llama3=True, prefix=9,
         quantization="nf4_double", max_grad_norm=0.3, weight_decay=0.05, epsilon=1e-4, seed=6,
     ),
+    "tinyllama_gqa8": dict(
+        layers=1, heads=8, kv_heads=1, head_dim=4, hidden=32, ffn=44, lengths=[11, 2, 7], seed=7,
+    ),
+    "smollm2_tied": dict(
+        layers=1, heads=9, kv_heads=3, head_dim=4, hidden=36, ffn=48, tied=True, prefix=4,
+        rope_theta=100000.0, lengths=[6, 13], seed=8,
+    ),
+    "mistral_head_dim": dict(
+        family="mistral", layers=1, heads=4, kv_heads=1, head_dim=12, hidden=32, ffn=40,
+        rope_theta=1000000.0, lengths=[12, 5], seed=9,
+    ),
+    "llama32_tied_factor32": dict(
+        layers=1, heads=3, kv_heads=1, head_dim=12, hidden=36, ffn=40, tied=True, llama3=True,
+        rope_factor=32.0, rope_theta=500000.0, prefix=6, lengths=[21, 8, 3], seed=10,
+    ),
 }
 
 DEFAULTS = dict(
     family="llama", layers=2, vocab=80, tied=False, llama3=False, prefix=0, lengths=[9, 1, 14, 6],
     targets=MODULES, rank=4, alpha=8.0, rslora=False, quantization="none", max_grad_norm=1.0,
     weight_decay=0.0, learning_rate=0.01, epsilon=1e-8, rope_theta=10000.0, eps=1e-5,
-    max_position=64,
+    max_position=64, rope_factor=8.0,
 )
 
 
@@ -95,7 +111,7 @@ def make_model(case):
     rope = {"rope_type": "default", "rope_theta": case["rope_theta"]}
     if case["llama3"]:
         rope.update(
-            rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+            rope_type="llama3", factor=case["rope_factor"], low_freq_factor=1.0, high_freq_factor=4.0,
             original_max_position_embeddings=32,
         )
     common = dict(
@@ -108,9 +124,12 @@ def make_model(case):
     )
     config_class, model_class = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
     }[case["family"]]
+    if case["family"] == "mistral":
+        common["sliding_window"] = None
     model = model_class(config_class(**common)).float().eval()
     generator = torch.Generator().manual_seed(case["seed"])
     with torch.no_grad():
@@ -411,7 +430,10 @@ def make_nf4():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     assert math.isclose(hashed_values(2)[1].item(), 2654435761 / 2**32 - 0.5, rel_tol=1e-6)
-    make_nf4()
+    wanted = sys.argv[1:]
+    if not wanted:
+        make_nf4()
     for name, settings in CASES.items():
-        make_case(name, settings)
-        print(name)
+        if not wanted or name in wanted:
+            make_case(name, settings)
+            print(name)

@@ -186,3 +186,22 @@ Deno.test("the seed's model in the cache counts for the profile and for 00_check
     assertEquals((await materialFindings(config))[0]?.state, "ok");
     assertEquals((await fittingProfile()).reason.includes("is not on this machine"), false);
   }));
+
+Deno.test("--quantize keeps the quantised copy of a model that is here", async () => {
+  await using hub = await FakeHub.start();
+  const snapshot = `${hub.cache}/models--owner--llama/snapshots/${COMMIT}`;
+  await Deno.mkdir(snapshot, { recursive: true });
+  for await (const { name } of Deno.readDir(`${ROOT}data/tiny-llama`)) {
+    await Deno.copyFile(`${ROOT}data/tiny-llama/${name}`, `${snapshot}/${name}`);
+  }
+  await Deno.mkdir(`${hub.cache}/models--owner--llama/refs`);
+  await Deno.writeTextFile(`${hub.cache}/models--owner--llama/refs/main`, COMMIT);
+  const env = { HF_HUB_OFFLINE: "1", QLORA_CACHE: `${hub.folder}/copies` };
+  const first = await task(hub, ["owner/llama", "--quantize"], env);
+  assertEquals(first.code, 0, first.stderr);
+  assertMatch(first.stderr, /Kept \d+(\.\d+)? MB of quantised weights[^]*Loaded as nf4_double/);
+  const kept = [...Deno.readDirSync(env.QLORA_CACHE)];
+  assertEquals(kept.length, 1);
+  const again = await task(hub, ["owner/llama", "--quantize"], env);
+  assertEquals([again.code, again.stderr.includes("Kept")], [0, false], again.stderr);
+});
