@@ -186,6 +186,7 @@ function specialIds(
     ...fields,
     ["tokenizer.ggml.add_bos_token", { type: "bool", value: adds(first, ids.bos) }],
     ["tokenizer.ggml.add_eos_token", { type: "bool", value: adds(last, ids.eos) }],
+    ["tokenizer.ggml.add_sep_token", { type: "bool", value: false }],
   ];
 }
 
