@@ -20,7 +20,7 @@ export const PeftConfig = z.looseObject({
   bias: z.string().default("none"),
   use_rslora: z.boolean().default(false),
   fan_in_fan_out: z.boolean().default(false),
-  init_lora_weights: z.unknown(),
+  init_lora_weights: z.unknown().optional(),
   modules_to_save: z.array(z.string()).nullish(),
   rank_pattern: z.record(z.string(), z.number().int().positive()).nullish(),
   alpha_pattern: z.record(z.string(), z.number().positive()).nullish(),

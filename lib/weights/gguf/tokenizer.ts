@@ -9,8 +9,8 @@ const TokenizerJson = z.looseObject({
     content: z.string(),
     special: z.boolean(),
   })).default([]),
-  pre_tokenizer: z.unknown(),
-  post_processor: z.unknown(),
+  pre_tokenizer: z.unknown().optional(),
+  post_processor: z.unknown().optional(),
   model: z.looseObject({
     type: z.string(),
     byte_fallback: z.boolean().nullish(),
@@ -26,7 +26,7 @@ const TokenizerConfig = z.looseObject({
   eos_token: TokenField,
   unk_token: TokenField,
   pad_token: TokenField,
-  chat_template: z.unknown(),
+  chat_template: z.unknown().optional(),
 });
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|";
