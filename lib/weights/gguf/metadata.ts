@@ -43,9 +43,10 @@ export function modelFields(
   return fields;
 }
 
-/** Parameters as people write them: 4.5M, 8B. */
+/** Parameters as people write them: 373K, 4.5M, 8B. */
 function sizeLabel(parameters: number): string {
-  const [value, unit] = parameters >= 1e9 ? [parameters / 1e9, "B"] : [parameters / 1e6, "M"];
+  const [unit, size] = parameters >= 1e9 ? ["B", 1e9] : parameters >= 1e6 ? ["M", 1e6] : ["K", 1e3];
+  const value = parameters / size;
   return `${value >= 10 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, "")}${unit}`;
 }
 
