@@ -2,12 +2,14 @@
 import type { Progress } from "@lib/notebook/progress.ts";
 import { runTask } from "@lib/tasks/cli.ts";
 import { trainStep } from "@lib/workflow/train.ts";
+import { startingAdapterNotes } from "@lib/workflow/model.ts";
 
 if (import.meta.main) {
   await runTask({
     name: "train",
     summary: "Fine-tunes the adapter; an interrupted run goes on from its last checkpoint.",
     async run({ run, config, say, progress, signal }) {
+      for (const note of await startingAdapterNotes(config)) say(`Note: ${note}`);
       let bar: Progress | null = null;
       const report = await trainStep(run, config, (event, total) => {
         bar ??= progress("train", { total, unit: "steps" });

@@ -1,10 +1,17 @@
 /** LoRA adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`. */
-import { z } from "zod";
 import { LORA_MODULES } from "@lib/config.ts";
 import type { Architecture } from "@lib/engine/architecture.ts";
 import type { LoraModule, LoraOptions, Model } from "@lib/engine/model.ts";
-import { exists, loadJson, saveJson } from "@lib/files.ts";
+import { saveJson } from "@lib/files.ts";
 import { hubIdOf, hubRevision } from "@lib/weights/hub/model_id.ts";
+import {
+  type AdapterModule,
+  type AdapterPlan,
+  checkAgainstModel,
+  linearSizes,
+  loadAdapterPlan,
+  PEFT_PREFIX,
+} from "@lib/weights/peft_plan.ts";
 import {
   SafetensorsFile,
   saveSafetensors,
@@ -12,27 +19,7 @@ import {
   toFloat32,
 } from "@lib/weights/safetensors.ts";
 
-/** An adapter that is not of the supported kind, or not whole. */
-export class AdapterError extends Error {
-  override readonly name = "AdapterError";
-}
-
-/** What is read of PEFT's `adapter_config.json`; it has many more keys. */
-const AdapterConfig = z.looseObject({
-  peft_type: z.literal("LORA"),
-  r: z.number().int().positive(),
-  lora_alpha: z.number().positive(),
-  lora_dropout: z.number().min(0).lt(1).default(0),
-  target_modules: z.union([z.array(z.string()), z.string()]),
-  bias: z.string().default("none"),
-  use_rslora: z.boolean().default(false),
-  use_dora: z.boolean().default(false),
-  fan_in_fan_out: z.boolean().default(false),
-  modules_to_save: z.array(z.string()).nullish(),
-  rank_pattern: z.record(z.string(), z.number()).nullish(),
-  alpha_pattern: z.record(z.string(), z.number()).nullish(),
-  layers_to_transform: z.union([z.number(), z.array(z.number())]).nullish(),
-});
+export { AdapterError } from "@lib/weights/peft_config.ts";
 
 /** Adapter tensor → its shape, for one architecture and configuration. */
 export function adapterShapes(
@@ -40,32 +27,19 @@ export function adapterShapes(
   r: number,
   modules: readonly LoraModule[],
 ): Map<string, [number, number]> {
-  const q = a.numHeads * a.headDim;
-  const kv = a.numKvHeads * a.headDim;
-  const sizes: Record<LoraModule, [string, number, number]> = {
-    q_proj: ["self_attn", q, a.hiddenSize],
-    k_proj: ["self_attn", kv, a.hiddenSize],
-    v_proj: ["self_attn", kv, a.hiddenSize],
-    o_proj: ["self_attn", a.hiddenSize, q],
-    gate_proj: ["mlp", a.intermediateSize, a.hiddenSize],
-    up_proj: ["mlp", a.intermediateSize, a.hiddenSize],
-    down_proj: ["mlp", a.hiddenSize, a.intermediateSize],
-  };
+  const sizes = linearSizes(a);
   const shapes = new Map<string, [number, number]>();
   for (let layer = 0; layer < a.numLayers; layer++) {
     for (const module of LORA_MODULES) {
       if (!modules.includes(module)) continue;
-      const [block, out, input] = sizes[module];
+      const { block, outputs, inputs } = sizes[module];
       const prefix = `model.layers.${layer}.${block}.${module}`;
-      shapes.set(`${prefix}.lora_A.weight`, [r, input]);
-      shapes.set(`${prefix}.lora_B.weight`, [out, r]);
+      shapes.set(`${prefix}.lora_A.weight`, [r, inputs]);
+      shapes.set(`${prefix}.lora_B.weight`, [outputs, r]);
     }
   }
   return shapes;
 }
-
-/** PEFT puts this before the model's own names. */
-const PEFT_PREFIX = "base_model.model.";
 
 /**
  * Saves the model's adapter so that PEFT loads it unmodified.
@@ -110,59 +84,18 @@ export async function saveAdapter(
 }
 
 /**
- * Reads an adapter's settings.
+ * Reads an adapter's settings as the engine takes them.
  *
  * @throws {AdapterError} missing files, or a kind of adapter the engine has not, by name
  */
 export async function loadAdapterConfig(folder: string): Promise<LoraOptions> {
-  const path = `${folder}/adapter_config.json`;
-  if (!await exists(path)) {
-    throw new AdapterError(
-      `${folder}: expected a PEFT adapter folder, found no adapter_config.json. ` +
-        "Train one first, or give another folder with --adapter DIR.",
-    );
-  }
-  const parsed = AdapterConfig.safeParse(await loadJson(path, "Save the adapter again."));
-  if (!parsed.success) throw new AdapterError(`${path}: ${z.prettifyError(parsed.error)}`);
-  const config = parsed.data;
-  const refused = unsupportedFeature(config);
-  if (refused !== null) throw new AdapterError(`${path}: ${refused} is not supported.`);
-  return {
-    r: config.r,
-    alpha: config.lora_alpha,
-    dropout: config.lora_dropout,
-    targetModules: parseTargets(config.target_modules, path),
-    useRslora: config.use_rslora,
-  };
-}
-
-function unsupportedFeature(config: z.infer<typeof AdapterConfig>): string | null {
-  if (config.use_dora) return "DoRA (use_dora)";
-  if (config.fan_in_fan_out) return "fan_in_fan_out";
-  if (config.bias !== "none") return `bias '${config.bias}'`;
-  if ((config.modules_to_save ?? []).length > 0) return "modules_to_save";
-  if (Object.keys(config.rank_pattern ?? {}).length > 0) return "rank_pattern";
-  if (Object.keys(config.alpha_pattern ?? {}).length > 0) return "alpha_pattern";
-  if ((config.layers_to_transform ?? null) !== null) return "layers_to_transform";
-  return null;
-}
-
-function parseTargets(targets: string | readonly string[], path: string): LoraModule[] {
-  if (targets === "all-linear") return [...LORA_MODULES];
-  const names = typeof targets === "string" ? [targets] : targets;
-  const short = names.map((name) => name.slice(name.lastIndexOf(".") + 1));
-  const unknown = short.find((name) => !(LORA_MODULES as readonly string[]).includes(name));
-  if (unknown !== undefined || short.length === 0) {
-    throw new AdapterError(
-      `${path}: expected target_modules among ${LORA_MODULES.join(", ")}, ` +
-        `found '${unknown ?? "none"}'.`,
-    );
-  }
-  return LORA_MODULES.filter((module) => short.includes(module));
+  return (await loadAdapterPlan(folder)).lora;
 }
 
 /**
- * Attaches an adapter folder to a model.
+ * Attaches an adapter folder to a model: any PEFT LoRA of its linears, whatever its ranks, alphas and
+ * targets. Smaller ranks are filled up with zeros and other scales folded into B, so that the
+ * model's outputs are those of the file.
  *
  * @param dropout of further training; undefined: the adapter's own
  * @returns the settings it was attached with
@@ -173,40 +106,43 @@ export async function loadAdapter(
   model: Model,
   dropout?: number,
 ): Promise<LoraOptions> {
-  const own = await loadAdapterConfig(folder);
-  const lora = dropout === undefined ? own : { ...own, dropout };
-  const path = `${folder}/adapter_model.safetensors`;
-  using file = await SafetensorsFile.open(path);
-  const shapes = adapterShapes(model.architecture, lora.r, lora.targetModules);
-  checkTensors(file, shapes, path);
+  const plan = await loadAdapterPlan(folder);
+  checkAgainstModel(plan, model.architecture);
+  const lora = dropout === undefined ? plan.lora : { ...plan.lora, dropout };
+  using file = await SafetensorsFile.open(`${folder}/adapter_model.safetensors`);
   await model.attachLora(lora);
-  for (const name of shapes.keys()) {
-    const { info, data } = await file.read(`${PEFT_PREFIX}${name}`);
-    await model.writeLora(name, toFloat32(data, info.dtype));
+  for (const [name, [rows, columns]] of shapesOf(model, lora)) {
+    const key = name.slice(0, name.indexOf(".lora_"));
+    const part = plan.modules.get(key);
+    const values = part === undefined
+      ? new Float32Array(rows * columns)
+      : await readPadded(file, name, part, plan, columns);
+    await model.writeLora(name, values);
   }
   return lora;
 }
 
-function checkTensors(
+function shapesOf(model: Model, lora: LoraOptions): Map<string, [number, number]> {
+  return adapterShapes(model.architecture, lora.r, lora.targetModules);
+}
+
+/** A with zero rows, or B with zero columns, up to the engine's rank; B carries its own scale. */
+async function readPadded(
   file: SafetensorsFile,
-  shapes: ReadonlyMap<string, readonly number[]>,
-  path: string,
-): void {
-  for (const [name, shape] of shapes) {
-    const info = file.header.tensors.get(`${PEFT_PREFIX}${name}`);
-    if (info === undefined || info.shape.join() !== shape.join()) {
-      const found = info === undefined ? "none" : `[${info.shape}]`;
-      throw new AdapterError(
-        `${path}: expected ${PEFT_PREFIX}${name} of shape [${shape}], found ${found}. ` +
-          "The adapter was made for another model or is incomplete.",
-      );
-    }
+  name: string,
+  part: AdapterModule,
+  { lora, referenceScale }: AdapterPlan,
+  columns: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { info, data } = await file.read(`${PEFT_PREFIX}${name}`);
+  const values = toFloat32(data, info.dtype);
+  const isA = name.endsWith(".lora_A.weight");
+  const padded = new Float32Array(lora.r * (isA ? part.inputs : part.outputs));
+  const factor = part.scale / referenceScale;
+  for (let row = 0; row < (info.shape[0] ?? 0); row++) {
+    const width = info.shape[1] ?? 0;
+    const source = values.subarray(row * width, (row + 1) * width);
+    padded.set(isA || factor === 1 ? source : source.map((v) => v * factor), row * columns);
   }
-  for (const name of file.header.tensors.keys()) {
-    if (!shapes.has(name.slice(PEFT_PREFIX.length))) {
-      throw new AdapterError(
-        `${path}: the tensor '${name}' belongs to no module of adapter_config.json.`,
-      );
-    }
-  }
+  return padded;
 }

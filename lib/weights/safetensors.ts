@@ -80,6 +80,26 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
+  /**
+   * Reads some of one tensor's bytes.
+   *
+   * @param start from the tensor's first byte
+   * @throws {SafetensorsError} no such tensor, a range beyond it, or the file ends early
+   */
+  async readRange(name: string, start: number, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const info = this.header.tensors.get(name);
+    if (info === undefined || start < 0 || bytes < 0 || start + bytes > info.bytes) {
+      throw new SafetensorsError(
+        `${this.path}: expected bytes ${start} to ${start + bytes} of the tensor '${name}', ` +
+          `found ${info?.bytes ?? "no"} bytes.`,
+      );
+    }
+    const data = new Uint8Array(bytes);
+    await this.file.seek(info.offset + start, Deno.SeekMode.Start);
+    await readFull(this.file, data, this.path);
+    return data;
+  }
+
   [Symbol.dispose](): void {
     this.file.close();
   }

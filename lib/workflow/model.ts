@@ -8,6 +8,7 @@ import { answeringOptions, loraOptions } from "@lib/training/plan.ts";
 import { findBaseModel } from "@lib/workflow/local_models.ts";
 import { loadAdapter, loadAdapterConfig } from "@lib/weights/adapter.ts";
 import { loadModelCached } from "@lib/weights/cached_load.ts";
+import { loadAdapterPlan } from "@lib/weights/peft_plan.ts";
 import {
   loadArchitecture,
   loadModel,
@@ -62,6 +63,12 @@ export async function trainingLora(config: Config): Promise<LoraOptions> {
   if (config.model.adapter === null) return loraOptions(config);
   const own = await loadAdapterConfig(projectPath(config.model.adapter));
   return { ...own, dropout: config.lora.dropout };
+}
+
+/** What the engine holds in another form than the adapter that training starts from; see there. */
+export async function startingAdapterNotes(config: Config): Promise<readonly string[]> {
+  const { adapter } = config.model;
+  return adapter === null ? [] : (await loadAdapterPlan(projectPath(adapter))).notes;
 }
 
 /** Attaches what training starts from: the given adapter, or a fresh one that changes nothing. */
