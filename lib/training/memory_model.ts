@@ -69,6 +69,10 @@ const COLUMNS = { least: 256, most: 16384 };
 /** The CUDA context with its libraries. */
 export const CONTEXT_BYTES = 0.58e9;
 
+/** Rows begin on 128-byte lines of bf16. */
+const PADDING = 64;
+const padded = (columns: number): number => Math.ceil(columns / PADDING) * PADDING;
+
 /** Device bytes of training without the context, as the library lays it out. */
 export function trainingMemory(a: Architecture, lora: LoraSize, m: TrainingMemory): number {
   const act = m.activationBytes ?? BF16;
@@ -77,11 +81,11 @@ export function trainingMemory(a: Architecture, lora: LoraSize, m: TrainingMemor
   const parameters = loraParameters(a, lora);
   const [q, kv] = [a.numHeads * a.headDim, a.numKvHeads * a.headDim];
   const products = q + 2 * kv + a.hiddenSize + 2 * a.intermediateSize;
-  const inputs = groups.reduce((n, group) => n + group.in + group.rank, 0);
+  const inputs = groups.reduce((n, group) => n + padded(group.in + group.rank), 0);
   const between = inputs * act + (2 + a.numHeads) * FP32;
-  const widest = Math.max(...groups.map((group) => group.in + group.rank));
+  const widest = Math.max(...groups.map((group) => padded(group.in + group.rank)));
   const backward = m.tokens * ((2 * q + 2 * kv + a.hiddenSize + widest) * act + a.numHeads * FP32);
-  const tiles = groups.map((group) => group.out * (group.in + group.rank) * act);
+  const tiles = groups.map((group) => group.out * padded(group.in + group.rank) * act);
   const tile = m.resident
     ? a.numLayers * tiles.reduce((x, y) => x + y, 0)
     : Math.min(Math.max(...tiles), m.memoryBytes * TILE_SHARE);
