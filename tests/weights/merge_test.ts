@@ -139,7 +139,13 @@ Deno.test("the base model is not overwritten, and a cancelled merge leaves no fi
 async function nf4Base(folder: string): Promise<Float32Array> {
   await Deno.mkdir(folder, { recursive: true });
   const config = JSON.parse(await Deno.readTextFile(`${BASE}/config.json`));
-  config.quantization_config = { quant_method: "bitsandbytes", load_in_4bit: true };
+  config.quantization_config = {
+    quant_method: "bitsandbytes",
+    load_in_4bit: true,
+    bnb_4bit_quant_type: "nf4",
+    bnb_4bit_use_double_quant: true,
+    bnb_4bit_quant_storage: "uint8",
+  };
   await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
   using file = await SafetensorsFile.open(`${BASE}/model.safetensors`);
   const tensors = new Map<string, TensorData>();
