@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
+import { LLAMA_8B } from "@lib/bench/shapes.ts";
 import { resolveConfig } from "@lib/config.ts";
-import { adapterParameters, type Architecture } from "@lib/engine/architecture.ts";
+import { adapterParameters } from "@lib/engine/architecture.ts";
 import type { MemoryReport } from "@lib/engine/memory.ts";
 import type { HostTensors } from "@lib/engine/model.ts";
 import { expectedRates, stepSeconds, type StepShape } from "@lib/training/cost.ts";
@@ -8,17 +9,6 @@ import { planMicroBatches } from "@lib/training/packing.ts";
 import { answeringOptions, planRun } from "@lib/training/plan.ts";
 import { SMALL, smallSamples } from "../fixtures/small_model.ts";
 
-const LLAMA_8B: Architecture = {
-  ...SMALL,
-  hiddenSize: 4096,
-  intermediateSize: 14336,
-  numLayers: 32,
-  numHeads: 32,
-  numKvHeads: 8,
-  headDim: 128,
-  vocabSize: 128256,
-  tieWordEmbeddings: false,
-};
 const ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 const H200 = { productFlops: 660e12, copyBytes: 3.8e12, busBytes: 45e9 };
 const STEP: StepShape = { microBatches: 1, tokens: 5776, targets: 3264 };
