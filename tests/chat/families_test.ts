@@ -6,7 +6,16 @@ import { encodeSample } from "@lib/chat/sample.ts";
 import { Tokenizer } from "@lib/chat/tokenizer.ts";
 
 const FOLDER = new URL("../golden/tokenizers/", import.meta.url).pathname;
-const FAMILIES = ["llama32", "mistral", "mistral3", "qwen25", "qwen3", "smollm2", "tinyllama"];
+const FAMILIES = [
+  "llama32",
+  "mistral",
+  "mistral3",
+  "qwen25",
+  "qwen3",
+  "sentencepiece",
+  "smollm2",
+  "tinyllama",
+];
 
 const Golden = z.strictObject({
   versions: z.record(z.string(), z.string()),

@@ -10,14 +10,16 @@ makes of odd texts and of conversations: ids, text, and the versions that made t
 
 import csv
 import json
+import tempfile
 from pathlib import Path
 
 import jinja2
+import sentencepiece
 import tokenizers
 import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaTokenizerFast, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
 CORPUS = HERE.parents[2] / "data" / "sample_corpus.csv"
@@ -203,7 +205,7 @@ def byte_level(split, digits=False):
     )
 
 
-def sentencepiece(metaspace):
+def byte_fallback(metaspace):
     """BPE of SentencePiece's kind with byte fallback, as Llama 2's converters write it; metaspace: as
     the later ones do, where only the very first piece gets a space in front."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
@@ -259,6 +261,42 @@ def save(family, tokenizer, config, special):
     (folder / "tokenizer_config.json").write_text(
         json.dumps(config, ensure_ascii=False, indent=1) + "\n"
     )
+    golden(folder)
+
+
+def sentencepiece_own(lines):
+    """A model of SentencePiece itself, as Hugging Face converts it; beside it what llama.cpp would
+    read from SentencePiece's file: pieces, scores and types."""
+    folder = HERE / "sentencepiece"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch, "lines.txt").write_text("\n".join(lines))
+        sentencepiece.SentencePieceTrainer.train(
+            input=f"{scratch}/lines.txt", model_prefix=f"{scratch}/tokenizer", vocab_size=900,
+            model_type="bpe", byte_fallback=True, normalization_rule_name="identity",
+            remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True,
+            character_coverage=0.9995, num_threads=1, minloglevel=2,
+        )
+        pieces = sentencepiece.SentencePieceProcessor(f"{scratch}/tokenizer.model")
+        LlamaTokenizerFast.from_pretrained(scratch).save_pretrained(folder)
+    kinds = [("unknown", pieces.is_unknown), ("control", pieces.is_control),
+             ("byte", pieces.is_byte)]
+    table = [
+        [pieces.id_to_piece(i), pieces.get_score(i),
+         next((name for name, holds in kinds if holds(i)), "normal")]
+        for i in range(pieces.get_piece_size())
+    ]
+    (folder / "pieces.json").write_text(json.dumps({
+        "versions": {"sentencepiece": sentencepiece.__version__}, "pieces": table,
+    }, ensure_ascii=False) + "\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {**config, "chat_template": TINYLLAMA_TEMPLATE}, ensure_ascii=False, indent=1) + "\n")
+    for extra in folder.glob("*"):
+        if extra.name not in ("pieces.json", "tokenizer.json", "tokenizer_config.json"):
+            extra.unlink()
+    data = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(data, ensure_ascii=False))
     golden(folder)
 
 
@@ -335,11 +373,12 @@ def main():
         ("tinyllama", False, TINYLLAMA_TEMPLATE), ("mistral", False, MISTRAL_TEMPLATE),
         ("mistral3", True, MISTRAL3_TEMPLATE),
     ]:
-        tokenizer, trainer, special = sentencepiece(metaspace)
+        tokenizer, trainer, special = byte_fallback(metaspace)
         tokenizer.train_from_iterator(lines, trainer)
         config = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
                   "chat_template": template}
         save(family, tokenizer, config, special)
+    sentencepiece_own(lines)
 
 
 main()
