@@ -33,7 +33,8 @@ export interface SyntaxNode {
 /** How a name is declared: names may be declared again in the same way only. */
 export type DeclarationKind = "const" | "let" | "var" | "function" | "class" | "type";
 
-interface Declaration {
+/** A name with its declaration. */
+export interface Declaration {
   readonly name: string;
   readonly kind: DeclarationKind;
   readonly node: SyntaxNode;
@@ -75,7 +76,7 @@ export async function loadParser(): Promise<Parse> {
 }
 
 /** Names that a binding pattern declares: `a`, `{ a, b: c = 1 }`, `[a, ...rest]`. */
-function namesIn(pattern: SyntaxNode): readonly string[] {
+export function namesIn(pattern: SyntaxNode): readonly string[] {
   switch (pattern.type) {
     case "Identifier":
       return [String(pattern.name)];
@@ -103,7 +104,8 @@ const KINDS: Readonly<Record<string, DeclarationKind>> = {
   TSEnumDeclaration: "class",
 };
 
-function declarationsOf(node: SyntaxNode): readonly Declaration[] {
+/** What a statement declares. */
+export function declarationsOf(node: SyntaxNode): readonly Declaration[] {
   if (node.type === "VariableDeclaration") {
     const kind = node.kind === "let" || node.kind === "var" ? node.kind : "const";
     return nodesIn(node.declarations).flatMap((declarator) =>

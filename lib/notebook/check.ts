@@ -15,6 +15,30 @@ export interface CheckOptions {
   readonly tolerance?: number;
 }
 
+/** What a check found. */
+export interface CheckOutcome {
+  readonly name: string;
+  readonly ok: boolean;
+  /** One line for the reader: how far apart, or what was expected and what was found. */
+  readonly text: string;
+}
+
+let listener: ((outcome: CheckOutcome) => void) | undefined;
+
+/**
+ * Has the outcomes of checks told to a function instead of printed and thrown, as grading needs
+ * them; `undefined` ends it.
+ */
+export function listenToChecks(hear: ((outcome: CheckOutcome) => void) | undefined): void {
+  listener = hear;
+}
+
+function tell(outcome: CheckOutcome): void {
+  if (listener) return listener(outcome);
+  if (!outcome.ok) throw new CheckError(`✗ ${outcome.text}`);
+  console.log(`✓ ${outcome.text}`);
+}
+
 /** What comparing found: the first place that differs, and the largest difference of numbers. */
 interface Comparison {
   numbers: number;
@@ -134,10 +158,12 @@ export function check(
   const { tolerance = 0 } = options;
   const result: Comparison = { numbers: 0, largest: 0, difference: undefined };
   compare(got, want, "", tolerance, result);
-  if (result.difference !== undefined) throw new CheckError(`✗ ${name}: ${result.difference}`);
+  if (result.difference !== undefined) {
+    return tell({ name, ok: false, text: `${name}: ${result.difference}` });
+  }
   const allowed = tolerance === 0 ? "" : ` (allowed ${tolerance})`;
   const how = result.largest === 0 ? "equal" : `max difference ${result.largest.toPrecision(3)}`;
-  console.log(`✓ ${name}: ${how}${allowed}`);
+  tell({ name, ok: true, text: `${name}: ${how}${allowed}` });
 }
 
 /**
@@ -146,6 +172,6 @@ export function check(
  * @throws {CheckError} where it does not hold
  */
 export function checkThat(statement: string, holds: boolean): void {
-  if (!holds) throw new CheckError(`✗ expected that ${statement}; it does not hold`);
-  console.log(`✓ ${statement}`);
+  const text = holds ? statement : `expected that ${statement}; it does not hold`;
+  tell({ name: statement, ok: holds, text });
 }
