@@ -98,20 +98,25 @@ export function parseOptions(
   }
 }
 
-/** The `--help` text. */
-export function helpText(task: Task): string {
-  const options = { ...COMMON_OPTIONS, ...task.options };
-  const rows = Object.entries(options).map(([name, o]) => {
-    const short = "short" in o ? `-${o.short}, ` : "    ";
-    const value = "value" in o ? ` ${o.value}` : "";
-    return [`  ${short}--${name}${value}`, o.help] as const;
+/** Options as lines of a `--help`: the names, the value, what it does. */
+export function optionLines(options: Readonly<Record<string, TaskOption>>): string {
+  const rows = Object.entries(options).map(([name, { short, value, help }]) => {
+    const left = `  ${short === undefined ? "    " : `-${short}, `}--${name}${
+      value === undefined ? "" : ` ${value}`
+    }`;
+    return [left, help] as const;
   });
   const width = Math.max(...rows.map(([left]) => left.length)) + 2;
+  return rows.map(([left, help]) => left.padEnd(width) + help).join("\n");
+}
+
+/** The `--help` text. */
+export function helpText(task: Task): string {
   const usage = `deno task ${task.name} [options]${
     task.positionals === undefined ? "" : ` ${task.positionals}`
   }`;
   return `${task.summary}\n\nUsage: ${usage}\n\n${
-    rows.map(([left, help]) => left.padEnd(width) + help).join("\n")
+    optionLines({ ...COMMON_OPTIONS, ...task.options })
   }\n`;
 }
 

@@ -9,6 +9,7 @@ import { runNativeTests } from "@lib/build/native_tests.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { checkNotebooks, formatProblem } from "@lib/notebook/check_cells.ts";
 import { runNotebook } from "@lib/notebook/runner.ts";
+import { SMOKE_SETTINGS } from "@lib/notebook/smoke.ts";
 import { courseNotebooks } from "@lib/tasks/poc.ts";
 
 /** Outcome of one stage. */
@@ -25,16 +26,6 @@ interface Stage {
   readonly name: string;
   run(): Promise<StageResult>;
 }
-
-/** Settings under which the notebooks run in seconds; everything else is as for a student. */
-const SMOKE_SETTINGS = [
-  "data.max_rows=320",
-  "training.max_steps=6",
-  "training.eval_samples=12",
-  "evaluation.samples=6",
-  "evaluation.bootstrap_draws=100",
-  "generation.max_new_tokens=24",
-];
 
 async function deno(args: readonly string[], env: Record<string, string> = {}) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -197,6 +197,9 @@ class Sitting {
     if (/heap out of memory|heap limit/i.test(words)) {
       return this.#end("memory limit", `It took more than ${this.#limits.memoryMegabytes} MB.`);
     }
+    if (words.includes("await promise never resolved")) {
+      return this.#end("ended its process", "It waited for something that never came.");
+    }
     const lastLine = words.split("\n").find((line) => /error/i.test(line)) ?? "";
     const what = this.begun ? "The process ended while it was asked." : "It did not start.";
     this.#end(this.begun ? "ended its process" : "cannot run", `${what} ${lastLine}`.trim());

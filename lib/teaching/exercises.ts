@@ -85,7 +85,9 @@ function makeExercise(number: number, cells: readonly CellStatements[]): Exercis
   if (names.length > 0) return { number, cells, names };
   throw new ExerciseError(
     `Exercise ${number}: expected a solution that declares a function or a value between ` +
-      `// BEGIN SOLUTION and // END SOLUTION, found none in ${cells.map(({ id }) => id).join(", ")}.`,
+      `// BEGIN SOLUTION and // END SOLUTION, found none in ${
+        cells.map(({ id }) => id).join(", ")
+      }.`,
   );
 }
 

@@ -76,7 +76,7 @@ function collect(node: SyntaxNode, bound: ReadonlySet<string>, found: Set<string
 /**
  * Names used by statements and declared by none of them.
  *
- * @param statements top-level statements in one scope; imports use nothing
+ * @param statements top-level statements in one scope, imports among them
  *
  * @example
  * ```ts
@@ -91,7 +91,9 @@ function collect(node: SyntaxNode, bound: ReadonlySet<string>, found: Set<string
  */
 export function freeNames(statements: readonly SyntaxNode[]): ReadonlySet<string> {
   const found = new Set<string>();
-  const bound = new Set(declaredIn(statements));
+  const imported = statements.filter(({ type }) => type === "ImportDeclaration")
+    .flatMap(({ specifiers }) => nodesIn(specifiers).flatMap(({ local }) => nodesIn(local)));
+  const bound = new Set([...declaredIn(statements), ...imported.flatMap(namesIn)]);
   for (const statement of statements) {
     if (statement.type !== "ImportDeclaration") collect(statement, bound, found);
   }
@@ -122,5 +124,6 @@ function baseNames(target: SyntaxNode): readonly string[] {
   if (/^(Optional)?MemberExpression$|^TSNonNullExpression$/.test(target.type)) {
     return nodesIn(target.object ?? target.expression).flatMap(baseNames);
   }
+  if (target.type === "ArrayPattern") return nodesIn(target.elements).flatMap(baseNames);
   return namesIn(target);
 }

@@ -76,7 +76,8 @@ function step(statement: Statement): string {
 
 /** Whether a solution's function returns a promise. */
 const isAsync = ({ node }: Statement) =>
-  node.async === true || nodesIn(node.declarations).some(({ init }) =>
+  node.async === true ||
+  nodesIn(node.declarations).some(({ init }) =>
     nodesIn(init).some((value) => value.async === true)
   );
 
@@ -153,7 +154,9 @@ function definition(part: StudentPart, exercise: Exercise, published: readonly s
     ...given.map(({ text }) => text),
     ...part.statements.filter((one) => !isImport(one)).map(({ text }) => text),
   ];
-  return `${part.exercise}: {\nnames: ${JSON.stringify(part.names)},\ndefine: async () => {\n${body.join("\n")}\nreturn { ${known} };\n},` +
+  return `${part.exercise}: {\nnames: ${JSON.stringify(part.names)},\ndefine: async () => {\n${
+    body.join("\n")
+  }\nreturn { ${known} };\n},` +
     `\npublish: (names) => void ({ ${known} } = names),\n},`;
 }
 

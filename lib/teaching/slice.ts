@@ -52,9 +52,8 @@ export function importOf(statement: Statement, names: ReadonlySet<string>): stri
   if (wanted.length === 0) return undefined;
   const [from] = nodesIn(statement.node.source);
   const types = statement.node.importKind === "type" ? "type " : "";
-  const whole = nodesIn(statement.node.specifiers).filter(({ type }) =>
-    type !== "ImportSpecifier"
-  ).length > 0;
+  const whole =
+    nodesIn(statement.node.specifiers).filter(({ type }) => type !== "ImportSpecifier").length > 0;
   if (whole) return statement.text;
   return `import ${types}{ ${wanted.map(([, text]) => text).join(", ")} } from ${
     JSON.stringify(from?.value)
@@ -63,10 +62,19 @@ export function importOf(statement: Statement, names: ReadonlySet<string>): stri
 
 const isDeclaration = ({ node }: Statement) => /Declaration$/.test(node.type);
 
+/** What `own` opens has a state, to which the rest of its cell belongs. */
+const opens = ({ text }: Statement) => /\bown\(/.test(text);
+
 /** Whether a statement must run for the sake of the needed names. */
-function isNeeded(one: Statement, needed: ReadonlySet<string>, cellChosen: boolean): boolean {
-  if (isDeclaration(one)) return one.names.some((name) => needed.has(name));
-  return cellChosen || [...changedNames([one.node])].some((name) => needed.has(name));
+function isNeeded(
+  one: Statement,
+  needed: ReadonlySet<string>,
+  cellmates: ReadonlySet<Statement>,
+): boolean {
+  if (isDeclaration(one)) {
+    return one.names.some((name) => needed.has(name)) || [...cellmates].some(opens);
+  }
+  return cellmates.size > 0 || [...changedNames([one.node])].some((name) => needed.has(name));
 }
 
 /**
@@ -80,15 +88,20 @@ export function sliceFor(
   names: ReadonlySet<string>,
   cells: readonly CellStatements[],
 ): readonly string[] {
+  const declared = new Set(
+    cells.flatMap(({ statements }) => statements.flatMap((one) => one.names)),
+  );
   const needed = new Set(names);
+  const changeable = () => needed.intersection(declared); // not Math, not an import
   const chosen = new Map<number, Set<Statement>>();
   for (let grown = true; grown;) {
     grown = false;
     for (const [at, { statements }] of [...cells.entries()].toReversed()) {
       for (const one of statements.toReversed()) {
-        if (isImport(one) || onlyShows(one) || chosen.get(at)?.has(one)) continue;
-        if (!isNeeded(one, needed, chosen.has(at))) continue;
-        chosen.set(at, (chosen.get(at) ?? new Set()).add(one));
+        const cellmates = chosen.get(at) ?? new Set();
+        if (isImport(one) || onlyShows(one) || cellmates.has(one)) continue;
+        if (!isNeeded(one, changeable(), cellmates)) continue;
+        chosen.set(at, cellmates.add(one));
         for (const name of freeNames([one.node])) needed.add(name);
         grown = true;
       }
