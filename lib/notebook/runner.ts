@@ -28,6 +28,11 @@ export interface RunNotebookOptions {
   readonly onCell?: (event: CellEvent) => void;
   /** Milliseconds that one cell may take. @default unlimited */
   readonly timeoutMs?: number;
+  /**
+   * Goes on behind a cell that throws, as JupyterLab's queued cells do: its error stays among its
+   * outputs. A lost kernel and a stopped run end it all the same. @default {false}
+   */
+  readonly keepGoing?: boolean;
   /** Stops the run: the cell is interrupted, what has run is written, the promise rejects. */
   readonly signal?: AbortSignal;
   /** Deno executable. @default {Deno.execPath()} */
@@ -112,6 +117,7 @@ export async function runNotebook(
     tell("start", "running");
     const { ok, text } = await runCell(cell, run, (line) => tell("progress", "running", line));
     tell("end", ok ? "ok" : "error");
+    if (!ok && options.keepGoing === true && kernel.alive && !signal.aborted) continue;
     if (!ok || signal.aborted) {
       await saveNotebook(output, notebook);
       const why = ok ? `the run was stopped (${signal.reason})` : text;

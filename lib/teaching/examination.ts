@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { Child } from "./child.ts";
+import { copyFolder } from "./copy_folder.ts";
 import { LOCKED_FOLDERS } from "./examinee.ts";
 import type { TakenApart } from "./exercises.ts";
 import { limitedCommand, type Limits, watchMemory } from "./limits.ts";
@@ -57,15 +58,6 @@ export interface ExaminationOptions {
 const PASSED_ON = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "USERPROFILE", "LOCALAPPDATA"];
 
 type Ending = { readonly outcome: Outcome; readonly why: string };
-
-/** Copies a folder. */
-async function copyFolder(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) await copyFolder(join(from, name), join(to, name));
-    else await Deno.copyFile(join(from, name), join(to, name));
-  }
-}
 
 function environment(outputs: string, locked: readonly string[]): Record<string, string> {
   const passed = PASSED_ON.flatMap((name) => {
