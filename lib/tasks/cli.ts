@@ -76,7 +76,8 @@ export function parseOptions(
   allowPositionals: boolean,
 ): { values: OptionValues; positionals: string[] } {
   for (const argument of args) {
-    const name = /^--(?:no-)?([^=]+)/.exec(argument)?.[1];
+    if (argument === "--") break;
+    const name = /^--([^=]+)/.exec(argument)?.[1];
     if (name === undefined || Object.hasOwn(options, name)) continue;
     const guess = closest(name, Object.keys(options));
     throw new UsageError(
