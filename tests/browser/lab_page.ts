@@ -62,6 +62,15 @@ export async function chooseMenu(page: Page, path: readonly string[]): Promise<v
   }
 }
 
+/** Says yes to JupyterLab's question for the kernel, which it asks now and then at its first start. */
+async function acceptKernel(page: Page): Promise<boolean> {
+  const accept = await page.$(".jp-Dialog .jp-mod-accept");
+  if (!accept) return false;
+  await accept.click();
+  await page.waitForSelector(".jp-Dialog", { hidden: true, timeout: 20_000 });
+  return true;
+}
+
 /** Opens a notebook and waits until its cells are there. */
 export async function openNotebook(page: Page, lab: RunningLab, path: string): Promise<void> {
   const url = new URL(`/lab/tree/${path}`, lab.url);
@@ -100,6 +109,9 @@ export async function runAllCells(page: Page, timeoutMs: number): Promise<CellsS
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const seen = await lookAtCells(page);
+    if (await acceptKernel(page) && seen.done === 0) {
+      await chooseMenu(page, ["Run", "Run All Cells"]);
+    }
     if (seen.error !== null || seen.done === seen.cells) return seen;
     if (performance.now() > deadline) {
       throw new Error(`Only ${seen.done} of ${seen.cells} cells ended in ${timeoutMs / 1000} s.`);

@@ -7,6 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
+import { writeFileAtomic } from "@lib/files.ts";
 import { FONT_STACK } from "@lib/notebook/display.ts";
 import { findJupyterLab } from "@lib/notebook/jupyter_lab.ts";
 import { loadNotebook, saveNotebook } from "@lib/notebook/notebook_file.ts";
@@ -31,17 +32,24 @@ const SETTINGS = SMOKE_SETTINGS.map((one) =>
 const CONTRAST = 4.5;
 const THEMES = ["JupyterLab Light", "JupyterLab Dark"];
 
+/** JupyterLab's own settings. */
+const LAB_SETTINGS = {
+  // All cells are drawn, not those in sight only: the test looks at every output.
+  "notebook-extension/tracker": { windowingMode: "none" },
+  // No question about news over the notebook.
+  "apputils-extension/notification": { fetchNews: "false", checkForUpdates: false },
+};
+
 /** A folder in the project with copies of the notebooks, their outputs and JupyterLab's settings. */
 async function prepareFolder(): Promise<{ folder: string; relative: string }> {
   const relative = `outputs/test-browser-${crypto.randomUUID().slice(0, 8)}`;
   const folder = join(PROJECT_ROOT, relative);
-  const settings = join(folder, "settings", "@jupyterlab", "notebook-extension");
-  await Deno.mkdir(settings, { recursive: true });
-  // All cells are drawn, not those in sight only: the test looks at every output.
-  await Deno.writeTextFile(
-    join(settings, "tracker.jupyterlab-settings"),
-    '{"windowingMode":"none"}',
-  );
+  for (const [plugin, settings] of Object.entries(LAB_SETTINGS)) {
+    await writeFileAtomic(
+      join(folder, "settings", "@jupyterlab", `${plugin}.jupyterlab-settings`),
+      JSON.stringify(settings),
+    );
+  }
   for (const name of await courseNames()) {
     const notebook = await loadNotebook(join(NOTEBOOKS, `${name}.ipynb`));
     const parameters = { run: "browser", profile: "tiny", settings: SETTINGS };

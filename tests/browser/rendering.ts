@@ -19,14 +19,16 @@ export function pictures(page: Page): Promise<readonly Picture[]> {
       const { width, height } = element.getBoundingClientRect();
       found.push({ kind, width, height, drawn });
     };
-    for (const output of document.querySelectorAll(".jp-NotebookPanel .jp-OutputArea-output")) {
+    const outputs = ".jp-NotebookPanel .jp-OutputArea-output";
+    // The tree that shows JSON has icons of its own.
+    for (const output of document.querySelectorAll(`${outputs}:not([data-mime-type$="/json"])`)) {
       for (const one of output.querySelectorAll("img")) {
         add("image", one, one.complete && one.naturalWidth > 0);
       }
       for (const one of output.querySelectorAll(".js-plotly-plot .main-svg:first-child")) {
         add("plotly", one, true);
       }
-      for (const one of output.querySelectorAll(":scope svg:not(.main-svg)")) {
+      for (const one of output.querySelectorAll("svg:not(.main-svg)")) {
         if (!one.closest(".js-plotly-plot")) add("svg", one, true);
       }
     }
