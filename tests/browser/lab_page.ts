@@ -87,6 +87,8 @@ export async function openNotebook(page: Page, lab: RunningLab, path: string): P
 export interface CellsSeen {
   readonly cells: number;
   readonly done: number;
+  /** Cells that run or wait for their turn. */
+  readonly waiting: number;
   /** Text of the first error output, if there is one. */
   readonly error: string | null;
 }
@@ -95,26 +97,31 @@ export interface CellsSeen {
 export function lookAtCells(page: Page): Promise<CellsSeen> {
   return page.evaluate(() => {
     const cells = [...document.querySelectorAll(".jp-NotebookPanel .jp-CodeCell")];
-    const done = cells.filter((cell) =>
-      /\[\d+\]/.test(cell.querySelector(".jp-InputPrompt")?.textContent ?? "")
-    );
+    const prompts = cells.map((cell) => cell.querySelector(".jp-InputPrompt")?.textContent ?? "");
+    const done = prompts.filter((prompt) => /\[\d+\]/.test(prompt)).length;
+    const waiting = prompts.filter((prompt) => prompt.includes("*")).length;
     const error = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
-    return { cells: cells.length, done: done.length, error: error?.textContent ?? null };
+    return { cells: cells.length, done, waiting, error: error?.textContent ?? null };
   });
 }
 
+/** Milliseconds after which cells that do not even wait are started once more. */
+const START_AGAIN_MS = 5000;
+
 /** Runs all cells from the menu and waits until the last has ended or one has failed. */
 export async function runAllCells(page: Page, timeoutMs: number): Promise<CellsSeen> {
-  await chooseMenu(page, ["Run", "Run All Cells"]);
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
+  const begun = performance.now();
+  for (let started = -Infinity;;) {
+    await acceptKernel(page);
     const seen = await lookAtCells(page);
-    if (await acceptKernel(page) && seen.done === 0) {
-      await chooseMenu(page, ["Run", "Run All Cells"]);
-    }
     if (seen.error !== null || seen.done === seen.cells) return seen;
-    if (performance.now() > deadline) {
+    const now = performance.now();
+    if (now - begun > timeoutMs) {
       throw new Error(`Only ${seen.done} of ${seen.cells} cells ended in ${timeoutMs / 1000} s.`);
+    }
+    if (seen.done + seen.waiting === 0 && now - started > START_AGAIN_MS) {
+      await chooseMenu(page, ["Run", "Run All Cells"]);
+      started = now;
     }
     await new Promise((go) => setTimeout(go, 250));
   }
