@@ -17,7 +17,7 @@ import { courseNames, NOTEBOOKS } from "@lib/teaching/course.ts";
 import type { Page } from "puppeteer-core";
 import { findChromium, startChromium } from "./chromium.ts";
 import { chooseMenu, openNotebook, runAllCells, startLab } from "./lab_page.ts";
-import { faintTexts, missingGlyphs, pictures } from "./rendering.ts";
+import { faintTexts, missingGlyphs, moveSliders, pictures } from "./rendering.ts";
 
 const chromium = await findChromium();
 const jupyter = await findJupyterLab();
@@ -84,6 +84,12 @@ async function checkNotebook(page: Page, name: string): Promise<void> {
   if (name.startsWith("03_")) {
     const drawings = await curve();
     assert(drawings >= 3, `the curve of training was drawn ${drawings} times, expected 3 or more`);
+    const sliders = await moveSliders(page);
+    assertEquals(sliders.length, 2, "sliders");
+    for (const { before, after, height } of sliders) {
+      assert(/^(rank|blocks of) \d+:/.test(after) && after !== before, `${before} → ${after}`);
+      assert(height > 100, `the frame "${after}" is ${height} pixels high`);
+    }
   }
   assertEquals(await missingGlyphs(page, [FONT_STACK]), [], `${name}: letters without a glyph`);
   for (const theme of THEMES) {

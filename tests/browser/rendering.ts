@@ -19,16 +19,15 @@ export function pictures(page: Page): Promise<readonly Picture[]> {
       const { width, height } = element.getBoundingClientRect();
       found.push({ kind, width, height, drawn });
     };
-    const outputs = ".jp-NotebookPanel .jp-OutputArea-output";
-    // The tree that shows JSON has icons of its own.
-    for (const output of document.querySelectorAll(`${outputs}:not([data-mime-type$="/json"])`)) {
+    for (const output of document.querySelectorAll(".jp-NotebookPanel .jp-OutputArea-output")) {
       for (const one of output.querySelectorAll("img")) {
         add("image", one, one.complete && one.naturalWidth > 0);
       }
       for (const one of output.querySelectorAll(".js-plotly-plot .main-svg:first-child")) {
         add("plotly", one, true);
       }
-      for (const one of output.querySelectorAll("svg:not(.main-svg)")) {
+      // JupyterLab's own icons, as in the tree that shows JSON, are no pictures.
+      for (const one of output.querySelectorAll("svg:not(.main-svg, [data-icon])")) {
         if (!one.closest(".js-plotly-plot")) add("svg", one, true);
       }
     }
@@ -138,4 +137,32 @@ export function faintTexts(page: Page, least: number): Promise<readonly string[]
     }
     return [...faint.values()];
   }, least);
+}
+
+/**
+ * Moves every slider of the notebook one step by the keyboard.
+ *
+ * @returns what each said before and after, and how high its shown frame is
+ */
+export async function moveSliders(
+  page: Page,
+): Promise<
+  readonly { readonly before: string; readonly after: string; readonly height: number }[]
+> {
+  const moved = [];
+  for (const slider of await page.$$(".jp-OutputArea-output figure input[type=range]")) {
+    const look = () =>
+      slider.evaluate((input) => {
+        const frames = [...input.closest("figure")?.querySelectorAll("[data-frame]") ?? []];
+        const seen = frames.filter((frame) => frame.getBoundingClientRect().height > 0);
+        const text = seen.map((frame) => frame.querySelector("b")?.textContent ?? "").join();
+        return { text, height: seen[0]?.getBoundingClientRect().height ?? 0 };
+      });
+    const { text: before } = await look();
+    await slider.focus();
+    await page.keyboard.press("ArrowRight");
+    const { text: after, height } = await look();
+    moved.push({ before, after, height });
+  }
+  return moved;
 }
