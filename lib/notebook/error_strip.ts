@@ -31,7 +31,8 @@ export function errorStrip(
     const x = (LEFT + (at + 0.5) * step).toFixed(1);
     return `<path d="M${x} ${middle}V${toY(error).toFixed(1)}" stroke="${color}"/>`;
   });
-  const picture = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${TOP + HEIGHT}" ` +
+  const picture =
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${TOP + HEIGHT}" ` +
     `width="${WIDTH}" height="${TOP + HEIGHT}" font-family="${FONT_STACK}" font-size="12">` +
     `<rect width="100%" height="100%" fill="#fff"/>` +
     `<g stroke-width="${Math.max(1, 0.7 * step).toFixed(2)}">${bars.join("")}</g>` +

@@ -21,6 +21,7 @@ export function pictures(page: Page): Promise<readonly Picture[]> {
     };
     for (const output of document.querySelectorAll(".jp-NotebookPanel .jp-OutputArea-output")) {
       for (const one of output.querySelectorAll("img")) {
+        if (one.closest("[hidden]")) continue; // a slider's other frames
         add("image", one, one.complete && one.naturalWidth > 0);
       }
       for (const one of output.querySelectorAll(".js-plotly-plot .main-svg:first-child")) {
