@@ -64,6 +64,19 @@ function writeToStderr(text: string): void {
   for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
 }
 
+/** The line that a terminal shows now and that is still to be redrawn. */
+let openLine: { readonly text: string; readonly write: (text: string) => void } | undefined;
+
+/**
+ * Writes a line for the person at the terminal, on standard error, above the progress line that may
+ * be there.
+ */
+export function printLine(line: string): void {
+  if (!openLine) return writeToStderr(`${line}\n`);
+  const { text, write } = openLine;
+  write(`\r${" ".repeat(text.length)}\r${line}\n${text}`);
+}
+
 /**
  * Progress of one piece of work. `update` is cheap and may be called as often as you like; the work
  * must `await` something now and then, or a cell shows nothing until it ends.
@@ -189,6 +202,7 @@ export class Progress {
     const line = (bar + this.text).slice(0, terminalColumns() - 1);
     this.#write(`\r${line.padEnd(this.#lineWidth)}${this.#finished ? "\n" : ""}`);
     this.#lineWidth = line.length;
+    openLine = this.#finished ? undefined : { text: line, write: this.#write };
   }
 
   #html(text: string): string {

@@ -5,7 +5,7 @@ import type { Config, ProfileName } from "@lib/config.ts";
 import { loadRunConfig } from "@lib/experiment/run_config.ts";
 import { Run } from "@lib/experiment/run.ts";
 import { interruptible } from "@lib/notebook/interrupt.ts";
-import { Progress, type ProgressOptions } from "@lib/notebook/progress.ts";
+import { printLine, Progress, type ProgressOptions } from "@lib/notebook/progress.ts";
 
 /** One option of a task, for parsing and for `--help`. */
 export interface TaskOption {
@@ -192,9 +192,30 @@ async function execute(
     positionals,
     quiet,
     signal,
-    say: (line) => quiet || console.error(line),
+    say: (line) => quiet || printLine(line),
     progress: (label, options = {}) => new Progress(label, { ...options, quiet }),
   });
+}
+
+/**
+ * A bar for loading weights, drawn from the first report on: give `onProgress` to what loads.
+ *
+ * @param progress makes a bar, as {@linkcode TaskContext} does
+ */
+export function loadingBar(progress: TaskContext["progress"]) {
+  let bar: Progress | undefined;
+  return {
+    onProgress({ bytesDone, bytesTotal }: {
+      readonly bytesDone: number;
+      readonly bytesTotal: number;
+    }): void {
+      bar ??= progress("loading", { total: Math.ceil(bytesTotal / 1e6), unit: "MB" });
+      bar.update(Math.round(bytesDone / 1e6));
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await bar?.finish();
+    },
+  };
 }
 
 /** Prints what went wrong and gives the exit code. A message of ours needs no stack. */

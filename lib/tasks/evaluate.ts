@@ -2,9 +2,10 @@
 import { METRIC_IDS, metricInfo } from "@lib/evaluation/metric_ids.ts";
 import type { EvaluationResults } from "@lib/evaluation/report.ts";
 import { EMPATHY_DISCLAIMER } from "@lib/evaluation/rubric.ts";
-import { runTask } from "@lib/tasks/cli.ts";
+import type { Progress } from "@lib/notebook/progress.ts";
+import { loadingBar, runTask } from "@lib/tasks/cli.ts";
 import { evaluateStep } from "@lib/workflow/evaluate.ts";
-import { SYSTEMS } from "@lib/workflow/generate.ts";
+import type { SystemName } from "@lib/workflow/generate.ts";
 import { attachTunedLora, openModel, openTokenizer } from "@lib/workflow/model.ts";
 
 const number = (value: number | null) => value === null ? "–" : value.toFixed(3);
@@ -24,18 +25,22 @@ if (import.meta.main) {
     summary: "Measures the answers of base and tuned: likelihood, overlap, empathy, intervals.",
     async run({ run, config, say, progress, signal }) {
       const tokenizer = await openTokenizer(config);
-      const model = await openModel(config);
+      const loading = loadingBar(progress);
+      const model = await openModel(config, { onProgress: loading.onProgress, signal });
+      await loading[Symbol.asyncDispose]();
       try {
         await attachTunedLora(model, run, config);
-        const bars = new Map(SYSTEMS.map((system) => [
-          system,
-          progress(`${system}, likelihood`, { unit: "references" }),
-        ]));
+        const bars = new Map<SystemName, Progress>();
         const { results } = await evaluateStep(run, config, model, tokenizer, {
-          onProgress: (system, done) => bars.get(system)?.update(done),
+          onProgress: (system, done, total) => {
+            const bar = bars.get(system) ??
+              progress(`${system}, likelihood`, { total, unit: "references" });
+            bars.set(system, bar);
+            bar.update(done);
+            if (done === total) void bar.finish();
+          },
           signal,
         });
-        for (const bar of bars.values()) await bar.finish();
         const head = ["base", "tuned", "difference"].map((name) => name.padStart(11)).join("");
         say(`${`n = ${results.n}`.padEnd(24)}${head}  95 % interval of the difference`);
         for (const line of lines(results)) say(line);

@@ -1,5 +1,5 @@
 /** `deno task generate`: notebook 04_generate as a command. */
-import { runTask } from "@lib/tasks/cli.ts";
+import { loadingBar, runTask } from "@lib/tasks/cli.ts";
 import {
   type AnswerRecord,
   answerRecords,
@@ -16,7 +16,9 @@ if (import.meta.main) {
     async run({ run, config, say, progress, signal }) {
       const records = await testRecords(run, config);
       const tokenizer = await openTokenizer(config);
-      const model = await openModel(config);
+      const loading = loadingBar(progress);
+      const model = await openModel(config, { onProgress: loading.onProgress, signal });
+      await loading[Symbol.asyncDispose]();
       try {
         await attachTunedLora(model, run, config);
         const answers: AnswerRecord[] = [];

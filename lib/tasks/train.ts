@@ -1,6 +1,6 @@
 /** `deno task train`: notebook 03_train as a command. */
 import type { Progress } from "@lib/notebook/progress.ts";
-import { runTask } from "@lib/tasks/cli.ts";
+import { loadingBar, runTask } from "@lib/tasks/cli.ts";
 import { trainStep } from "@lib/workflow/train.ts";
 import { startingAdapterNotes } from "@lib/workflow/model.ts";
 
@@ -11,21 +11,29 @@ if (import.meta.main) {
     async run({ run, config, say, progress, signal }) {
       for (const note of await startingAdapterNotes(config)) say(`Note: ${note}`);
       let bar: Progress | null = null;
-      const report = await trainStep(run, config, (event, total) => {
-        bar ??= progress("train", { total, unit: "steps" });
-        if (event.event === "run_start" && event.resumed_from > 0) {
-          say(`resuming after step ${event.resumed_from}`);
-        }
-        if (event.event === "train") {
-          bar.update(
-            event.step,
-            `loss ${event.loss.toFixed(4)}, ${Math.round(event.tokens_per_second)} tok/s`,
-          );
-        }
-        if (event.event === "validation") {
-          say(`step ${event.step}: validation perplexity ${event.perplexity.toFixed(2)}`);
-        }
-      }, signal);
+      await using loading = loadingBar(progress);
+      const report = await trainStep(
+        run,
+        config,
+        (event, total) => {
+          if (bar === null) void loading[Symbol.asyncDispose]();
+          bar ??= progress("train", { total, unit: "steps" });
+          if (event.event === "run_start" && event.resumed_from > 0) {
+            say(`resuming after step ${event.resumed_from}`);
+          }
+          if (event.event === "train") {
+            bar.update(
+              event.step,
+              `loss ${event.loss.toFixed(4)}, ${Math.round(event.tokens_per_second)} tok/s`,
+            );
+          }
+          if (event.event === "validation") {
+            say(`step ${event.step}: validation perplexity ${event.perplexity.toFixed(2)}`);
+          }
+        },
+        signal,
+        loading.onProgress,
+      );
       await (bar as Progress | null)?.finish();
       say(`adapter: ${run.adapter}`);
       return report;

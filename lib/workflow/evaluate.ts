@@ -16,8 +16,8 @@ export type Likelihoods = ReadonlyMap<number, SampleLikelihood>;
 
 /** Progress and interruption of the measurement. */
 export interface MeasureOptions {
-  /** Called with the number of reference answers done. */
-  readonly onProgress?: (system: SystemName, done: number) => void;
+  /** Called with the number of reference answers done, and of all. */
+  readonly onProgress?: (system: SystemName, done: number, total: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -75,7 +75,7 @@ export async function measureReferences(
     await model.enableLora(system === "tuned");
     const measured = await measureLikelihood(model, samples, {
       signal: options.signal,
-      onProgress: (done) => options.onProgress?.(system, done),
+      onProgress: (done) => options.onProgress?.(system, done, samples.length),
     });
     return new Map(measured.map((one) => [one.id, one]));
   };

@@ -11,6 +11,7 @@ import {
   attachTrainingLora,
   modelFolder,
   openModel,
+  type OpenModelOptions,
   openTokenizer,
   trainingLora,
 } from "@lib/workflow/model.ts";
@@ -37,8 +38,12 @@ export async function prepareTraining(run: Run, config: Config): Promise<Prepare
 }
 
 /** Loads the base model as the plan lays it out and attaches what training starts from. */
-export async function openTrainingModel(config: Config, plan: TrainingPlan): Promise<Model> {
-  const model = await openModel(config, { model: plan.model });
+export async function openTrainingModel(
+  config: Config,
+  plan: TrainingPlan,
+  options: Omit<OpenModelOptions, "model"> = {},
+): Promise<Model> {
+  const model = await openModel(config, { model: plan.model, ...options });
   try {
     await attachTrainingLora(model, config);
     return model;
@@ -52,16 +57,21 @@ export async function openTrainingModel(config: Config, plan: TrainingPlan): Pro
  * The whole step for scripts: prepares, loads, trains, frees.
  *
  * @param onEvent every log event as it is written, with the number of steps planned
+ * @param onLoad how far the weights are loaded
  */
 export async function trainStep(
   run: Run,
   config: Config,
   onEvent: (event: LogEvent, totalSteps: number) => void,
   signal?: AbortSignal,
+  onLoad?: OpenModelOptions["onProgress"],
 ): Promise<TrainReport> {
   const { data, plan } = await prepareTraining(run, config);
   await run.saveConfig(config);
-  const model = await openTrainingModel(config, plan);
+  const model = await openTrainingModel(config, plan, {
+    ...(signal ? { signal } : {}),
+    ...(onLoad ? { onProgress: onLoad } : {}),
+  });
   try {
     const events = train({ run, config, model, data, plan }, signal);
     for (;;) {

@@ -1,5 +1,10 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { formatDuration, Progress, type ProgressTarget } from "@lib/notebook/progress.ts";
+import {
+  formatDuration,
+  printLine,
+  Progress,
+  type ProgressTarget,
+} from "@lib/notebook/progress.ts";
 
 /** A progress on a clock that the test moves. */
 function fakeProgress(target: ProgressTarget, total?: number) {
@@ -72,4 +77,17 @@ Deno.test("quiet progress writes nothing", async () => {
   progress.update(1);
   await progress.finish();
   assertEquals(written, []);
+});
+
+Deno.test("a line is written above the progress line, which stays", async () => {
+  const { progress, written, pass } = fakeProgress("terminal", 4);
+  pass(250);
+  progress.update(1);
+  const bar = (written.at(-1) ?? "").slice(1);
+  printLine("validated");
+  assertEquals(written.at(-1), `\r${" ".repeat(bar.length)}\rvalidated\n${bar}`);
+  await progress.finish();
+  const count = written.length;
+  printLine("behind the end of it, on standard error");
+  assertEquals(written.length, count);
 });
