@@ -37,7 +37,10 @@ export function frameSliderHtml(frames: readonly Frame[], options: FrameSliderOp
   );
   return `<figure style="margin:8px 0;font-family:${FONT_STACK}">` +
     `<figcaption>${escapeHtml(title)}</figcaption>` +
-    `<input type="range" min="0" max="${frames.length - 1}" value="${first}" step="1" ` +
+    // Without its attribute JupyterLab would take the arrow keys for itself.
+    `<input data-lm-suppress-shortcuts="true" type="range" min="0" max="${
+      frames.length - 1
+    }" value="${first}" step="1" ` +
     `aria-label="${escapeHtml(title)}" aria-valuetext="${label}" style="width:24em" ` +
     `oninput="${escapeHtml(SHOW_FRAME)}">${shown.join("")}</figure>`;
 }

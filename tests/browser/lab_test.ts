@@ -86,9 +86,10 @@ async function checkNotebook(page: Page, name: string): Promise<void> {
     assert(drawings >= 3, `the curve of training was drawn ${drawings} times, expected 3 or more`);
     const sliders = await moveSliders(page);
     assertEquals(sliders.length, 2, "sliders");
-    for (const { before, after, height } of sliders) {
-      assert(/^(rank|blocks of) \d+:/.test(after) && after !== before, `${before} → ${after}`);
-      assert(height > 100, `the frame "${after}" is ${height} pixels high`);
+    for (const { said, height } of sliders) {
+      assert(said.every((text) => /^(rank|blocks of) \d+:/.test(text)), said.join(" → "));
+      assertEquals(new Set(said).size, 3, `a slider that does not move: ${said.join(" → ")}`);
+      assert(height > 100, `the frame "${said.at(-1)}" is ${height} pixels high`);
     }
   }
   assertEquals(await missingGlyphs(page, [FONT_STACK]), [], `${name}: letters without a glyph`);

@@ -141,15 +141,13 @@ export function faintTexts(page: Page, least: number): Promise<readonly string[]
 }
 
 /**
- * Moves every slider of the notebook one step by the keyboard.
+ * Moves every slider of the notebook: to its end by mouse, then a step back by the keyboard.
  *
- * @returns what each said before and after, and how high its shown frame is
+ * @returns what each said before and after each move, and how high its shown frame is at last
  */
 export async function moveSliders(
   page: Page,
-): Promise<
-  readonly { readonly before: string; readonly after: string; readonly height: number }[]
-> {
+): Promise<readonly { readonly said: readonly string[]; readonly height: number }[]> {
   const moved = [];
   for (const slider of await page.$$(".jp-OutputArea-output figure input[type=range]")) {
     const look = () =>
@@ -159,11 +157,16 @@ export async function moveSliders(
         const text = seen.map((frame) => frame.querySelector("b")?.textContent ?? "").join();
         return { text, height: seen[0]?.getBoundingClientRect().height ?? 0 };
       });
-    const { text: before } = await look();
-    await slider.focus();
-    await page.keyboard.press("ArrowRight");
-    const { text: after, height } = await look();
-    moved.push({ before, after, height });
+    const { text: first } = await look();
+    await slider.scrollIntoView();
+    const box = await slider.boundingBox();
+    if (!box) throw new Error("A slider is not to be seen.");
+    await page.mouse.click(box.x + box.width - 3, box.y + box.height / 2);
+    const { text: last } = await look();
+    await slider.focus(); // JupyterLab gives a click's focus to the cell
+    await page.keyboard.press("ArrowLeft");
+    const { text: before, height } = await look();
+    moved.push({ said: [first, last, before], height });
   }
   return moved;
 }
