@@ -121,6 +121,8 @@ export function faintTexts(page: Page, least: number): Promise<readonly string[]
         const element = node.parentElement;
         const text = node.textContent?.trim() ?? "";
         if (!element || text === "" || element.closest("svg, script, style")) continue;
+        // Trees of JSON are drawn by JupyterLab, in colours of its own.
+        if (element.closest('.jp-RenderedJSON, [data-mime-type="application/json"]')) continue;
         if (element.getClientRects().length === 0) continue;
         const behind = background(element);
         const ink = over(rgba(getComputedStyle(element).color), behind);
