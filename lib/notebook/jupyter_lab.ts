@@ -37,18 +37,14 @@ const inLocalBin = (name: string) => join(localBin, isWindows ? `${name}.exe` : 
 export async function findJupyterLab(): Promise<JupyterLab | null> {
   const local = inLocalBin("jupyter-lab");
   if (await exists(local)) return { command: local, prefix: localEnvironment, env: {} };
-  const { stdout, success } = await new Deno.Command("jupyter-lab", {
-    args: ["--version"],
-    stderr: "null",
-  }).output().catch(() => ({ stdout: new Uint8Array(), success: false }));
-  const major = Number.parseInt(new TextDecoder().decode(stdout), 10);
-  if (!success || !(major >= OLDEST_MAJOR)) return null;
+  const found = await findTool("jupyter-lab");
+  if (found === null || !(Number.parseInt(found.version, 10) >= OLDEST_MAJOR)) return null;
   // Another's environment is left alone: the kernel is made known in a folder of our own.
   const prefix = join(PROJECT_ROOT, ".build", "jupyter");
   const before = Deno.env.get("JUPYTER_PATH");
   const paths = [join(prefix, "share", "jupyter"), ...before === undefined ? [] : [before]];
   const env = { JUPYTER_PATH: paths.join(isWindows ? ";" : ":") };
-  return { command: "jupyter-lab", prefix, env };
+  return { command: found.command, prefix, env };
 }
 
 async function run(command: string, args: readonly string[], what: string): Promise<void> {

@@ -1,11 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { findTool } from "@lib/build/toolchain.ts";
 
 const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
 const SET = ["data.max_rows=120", "training.max_steps=2", "training.eval_samples=4"];
 
 /** Whether a task can be given a terminal of its own here (util-linux). */
-const hasScript = await new Deno.Command("script", { args: ["--version"] }).output()
-  .then(({ success }) => success, () => false);
+const hasScript = await findTool("script") !== null;
 
 /** What a task writes to its terminal, or to standard error when there is none. */
 async function said(terminal: boolean, outputs: string, ...args: string[]): Promise<string> {

@@ -135,6 +135,52 @@ return [];`,
     ),
     found: /^cannot run: `import\(/,
   },
+  "calls itself for ever": {
+    cell: solved("exercise-1", "return scaled(values);"),
+    found: /^failed: RangeError: Maximum call stack/,
+  },
+  "gives back more than can be carried": {
+    cell: solved("exercise-1", 'return ["x".repeat(2 ** 27)] as unknown as number[];'),
+    found: /^(printed too much|memory limit|ended its process)/,
+  },
+  "leaves a rejection behind": {
+    cell: solved("exercise-1", 'void Promise.reject(new Error("late")); return [];'),
+    found: /^(ended its process|failed)/,
+  },
+  "closes its own channels": {
+    cell: solved("exercise-1", "Deno.stdin.close(); Deno.stdout.close(); return [3, 6, 9];"),
+    found: /^(ended its process|failed)/,
+  },
+  "kills itself": {
+    cell: solved("exercise-1", 'Deno.kill(Deno.pid, "SIGKILL"); return [];'),
+    found: /^(ended its process|failed: NotCapable)/,
+  },
+  "crashes the native library": {
+    cell: `import { loadLibrary } from "@lib/engine/library.ts";\n${
+      solved(
+        "exercise-1",
+        `const { symbols } = loadLibrary("cpu");
+const call = symbols.qlora_nf4_quantize as unknown as (...args: readonly unknown[]) => number;
+call(new Float32Array(1), 2n ** 40n, new Uint8Array(1), new Float32Array(1));
+return [];`,
+      )
+    }`,
+    found: /^(ended its process|failed|memory limit)/,
+  },
+  "reads a solution from a worker": {
+    cell: `async ${
+      solved(
+        "exercise-1",
+        `const source = 'try { postMessage(Deno.readTextFileSync("' + Deno.cwd() + '/../examiner/program.ts")); } ' +
+  'catch (error) { postMessage("refused " + error.name); }';
+const worker = new Worker("data:text/javascript," + encodeURIComponent(source), { type: "module" });
+const said = await new Promise((go) => { worker.onmessage = ({ data }) => go(data); });
+worker.terminate();
+throw new Error(String(said).slice(0, 200));`,
+      )
+    }`,
+    found: /^failed: Error: refused NotCapable/,
+  },
   "imports a notebook by a name made at run time": {
     cell: solved(
       "exercise-1",
