@@ -5,22 +5,14 @@
  */
 import { z } from "zod";
 import { FileReadError, FileWriteError } from "@lib/files.ts";
+import { OUTCOMES } from "./exercise_result.ts";
 
 const check = z.strictObject({ name: z.string(), ok: z.boolean(), text: z.string() });
 
 /** What came of one exercise. */
 export const GradedExercise = z.strictObject({
   exercise: z.int(),
-  outcome: z.enum([
-    "passed",
-    "failed",
-    "time limit",
-    "memory limit",
-    "printed too much",
-    "ended its process",
-    "cannot run",
-    "not answered",
-  ]),
+  outcome: z.enum(OUTCOMES),
   checks: z.array(check).readonly(),
   error: z.string(),
 });

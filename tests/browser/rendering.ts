@@ -20,12 +20,16 @@ export function pictures(page: Page): Promise<readonly Picture[]> {
       found.push({ kind, width, height, drawn });
     };
     for (const output of document.querySelectorAll(".jp-NotebookPanel .jp-OutputArea-output")) {
+      const plots = [output, ...output.querySelectorAll(".js-plotly-plot")]
+        .filter((one) => one.matches(".js-plotly-plot"));
       for (const one of output.querySelectorAll("img")) {
-        if (one.closest("[hidden]")) continue; // a slider's other frames
+        // A slider's other frames, and the place that JupyterLab's Plotly keeps for a still image.
+        if (one.closest("[hidden]") || plots.length > 0) continue;
         add("image", one, one.complete && one.naturalWidth > 0);
       }
-      for (const one of output.querySelectorAll(".js-plotly-plot .main-svg:first-child")) {
-        add("plotly", one, true);
+      for (const one of plots) {
+        const layer = one.querySelector(".main-svg .plot path, .main-svg .plot .point");
+        add("plotly", one, layer !== null);
       }
       // JupyterLab's own icons, as in the tree that shows JSON, are no pictures.
       for (const one of output.querySelectorAll("svg:not(.main-svg, [data-icon])")) {

@@ -1,6 +1,7 @@
 /** A small course notebook and submissions of it, for tests. */
 import type { Notebook } from "@lib/notebook/notebook_file.ts";
-import { examine, type ExerciseResult } from "@lib/teaching/examination.ts";
+import { examine } from "@lib/teaching/examination.ts";
+import type { ExerciseResult } from "@lib/teaching/exercise_result.ts";
 import { takeApart } from "@lib/teaching/exercises.ts";
 import { DEFAULT_LIMITS, type Limits } from "@lib/teaching/limits.ts";
 import { studentSource } from "@lib/teaching/solution.ts";
