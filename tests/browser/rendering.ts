@@ -28,7 +28,7 @@ export function pictures(page: Page): Promise<readonly Picture[]> {
         add("image", one, one.complete && one.naturalWidth > 0);
       }
       for (const one of plots) {
-        const layer = one.querySelector(".main-svg .plot path, .main-svg .plot .point");
+        const layer = one.querySelector(".main-svg .trace path");
         add("plotly", one, layer !== null);
       }
       // JupyterLab's own icons, as in the tree that shows JSON, are no pictures.

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { check, CheckError, checkThat } from "@lib/notebook/check.ts";
+import { check, CheckError, checkThat, listenToChecks } from "@lib/notebook/check.ts";
 
 /** Lines that a function prints. */
 function printed(body: () => void): string[] {
@@ -52,4 +52,25 @@ Deno.test("different values throw with the place and both values", () => {
     assertThrows(() => check("it", got, want), CheckError, text);
   }
   assertThrows(() => checkThat("one is two", false), CheckError, "one is two");
+});
+
+Deno.test("a listener is told outcomes; nothing is printed or thrown meanwhile", () => {
+  const heard: [string, boolean, string][] = [];
+  listenToChecks(({ name, ok, text }) => void heard.push([name, ok, text]));
+  try {
+    const lines = printed(() => {
+      check("two", 2, 2);
+      check("three", 3, 4);
+      checkThat("the sky is green", false);
+    });
+    assertEquals(lines, []);
+  } finally {
+    listenToChecks(undefined);
+  }
+  assertEquals(heard, [
+    ["two", true, "two: equal"],
+    ["three", false, "three: expected 4, found 3, difference 1"],
+    ["the sky is green", false, "expected that the sky is green; it does not hold"],
+  ]);
+  assertThrows(() => checkThat("it is", false), CheckError);
 });

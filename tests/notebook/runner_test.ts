@@ -95,6 +95,21 @@ Deno.test("the first error stops the run and is told with its cell", async () =>
   });
 });
 
+Deno.test("with keepGoing the cells behind an error run too, and each error stays in its cell", async () => {
+  await inProjectFolder(async (folder) => {
+    const path = await writeNotebook(folder, [
+      'throw new RangeError("first");',
+      'console.log("still here");',
+      'throw new Error("✗ second");',
+    ]);
+    const { notebook } = await runNotebook(path, { ...silent, keepGoing: true });
+    const types = notebook.cells.flatMap((cell) =>
+      cell.cell_type === "code" ? [cell.outputs.map(({ output_type }) => output_type)] : []
+    );
+    assertEquals(types, [["error"], ["stream"], ["error"]]);
+  });
+});
+
 Deno.test("a cell that outlasts its time is ended, listening or not", async () => {
   await inProjectFolder(async (folder) => {
     const path = await writeNotebook(folder, [
