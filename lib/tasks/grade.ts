@@ -124,7 +124,7 @@ async function gradeAll(
   const before = new Map<string, Grade>();
   if (!task.again) { for (const grade of await loadGrades(log)) before.set(grade.key, grade); }
   const [only] = task.notebook === undefined ? [] : course;
-  const grades = new Map<string, Grade>();
+  const grades = new Map<string, { readonly grade: Grade; readonly changedAt: number }>();
   await using progress = new Progress("Grading", {
     total: files.length,
     unit: "notebooks",
@@ -137,11 +137,13 @@ async function gradeAll(
     if (signal.aborted) return;
     // Of two files of one student for one notebook the one changed last counts.
     const place = `${grade.student}\0${grade.notebook}\0${grade.problem === "" ? "" : file.path}`;
-    grades.set(place, grade);
+    if (!(file.changedAt < (grades.get(place)?.changedAt ?? 0))) {
+      grades.set(place, { grade, changedAt: file.changedAt });
+    }
     if (grade.key !== "" && !before.has(grade.key)) await appendGrade(log, grade);
     progress.add(1, `${grade.student}: ${scoreOf(grade)} of ${grade.exercises.length}`);
   });
-  return [...grades.values()].toSorted((a, b) =>
+  return [...grades.values()].map(({ grade }) => grade).toSorted((a, b) =>
     a.student.localeCompare(b.student) || a.notebook.localeCompare(b.notebook)
   );
 }
@@ -152,7 +154,7 @@ async function grade(args: readonly string[]): Promise<void> {
   const task = readTask(values, positionals);
   const say = (line: string) => task.quiet || console.error(line);
   await interruptible(async (signal) => {
-    const files = (await listHandedIn(task.folder)).toSorted((a, b) => a.changedAt - b.changedAt);
+    const files = await listHandedIn(task.folder);
     const course: Pristine[] = [];
     for (const name of await neededNames(task, files)) {
       const onNotebook = (earlier: string) => say(`${name} rests on ${earlier}: running it once`);
