@@ -160,8 +160,9 @@ void Generator::follow_model() {
     for (const auto& entry : sequences_) stale = stale || entry.second.cached > 0;
     if (stale) {
       throw Error(QLORA_ERROR_STATE,
-                  "the adapter has changed or was toggled since the keys and values were computed; "
-                  "remove the live sequences, set the prefix and add the prompts again");
+                  "the adapter has changed or is toggled otherwise than when the keys and values were "
+                  "computed; toggle it back, or remove the live sequences, set the prefix and add the "
+                  "prompts again");
     }
     size_rows();
     version_ = model_->version();
