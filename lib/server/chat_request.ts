@@ -50,15 +50,15 @@ const ChatCompletionRequest = z.strictObject({
   modalities: z.tuple([z.literal("text")]).nullish(),
   logit_bias: z.strictObject({}).nullish(),
   // About the client or its account: without meaning here, and kept nowhere.
-  user: z.unknown(),
-  safety_identifier: z.unknown(),
-  prompt_cache_key: z.unknown(),
-  metadata: z.unknown(),
-  store: z.unknown(),
-  service_tier: z.unknown(),
-  parallel_tool_calls: z.unknown(),
-  reasoning_effort: z.unknown(),
-  verbosity: z.unknown(),
+  user: z.unknown().optional(),
+  safety_identifier: z.unknown().optional(),
+  prompt_cache_key: z.unknown().optional(),
+  metadata: z.unknown().optional(),
+  store: z.unknown().optional(),
+  service_tier: z.unknown().optional(),
+  parallel_tool_calls: z.unknown().optional(),
+  reasoning_effort: z.unknown().optional(),
+  verbosity: z.unknown().optional(),
 });
 
 /** A completion request, understood. */

@@ -50,7 +50,12 @@ export async function completionResponse(
   if (!request.stream) return Response.json(await whole(events, envelope));
   const stream = eventStream(chunks(events, envelope, request), (reason) => gone.abort(reason));
   return new Response(stream, {
-    headers: { "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" },
+    headers: {
+      "content-type": "text/event-stream; charset=utf-8",
+      // Compressed or gathered by a proxy, the pieces would come late.
+      "cache-control": "no-store, no-transform",
+      "x-accel-buffering": "no",
+    },
   });
 }
 

@@ -49,7 +49,8 @@ export async function loadStaticFiles(): Promise<StaticFiles> {
 /** A file's response: 304 when the client has it already. */
 export function staticResponse({ bytes, type, tag }: StaticFile, request: Request): Response {
   const headers = { "content-type": type, "cache-control": "no-cache", etag: tag };
-  if (request.headers.get("if-none-match") === tag) {
+  // A compressed response carries the tag as a weak one.
+  if (request.headers.get("if-none-match")?.replace(/^W\//, "") === tag) {
     return new Response(null, { status: 304, headers });
   }
   return new Response(request.method === "HEAD" ? null : bytes, { headers });
