@@ -45,6 +45,8 @@ export interface GuardReport {
   readonly action: "none" | "note" | "fixed_reply" | "replaced";
   /** Kinds of what was found in the model's answer. */
   readonly findings: readonly string[];
+  /** Oldest turns of the conversation that no longer fitted and were left out. */
+  readonly dropped_turns: number;
 }
 
 /** How an answer ended. */

@@ -13,9 +13,10 @@ const MAX_DEPTH = 16;
 /**
  * Reads a JSON body.
  *
+ * @param limitMs time its sender has
  * @throws {HttpProblem} 400 (not UTF-8, not JSON, too deep, lone surrogates), 408, 413, 415
  */
-export async function readJsonBody(request: Request): Promise<unknown> {
+export async function readJsonBody(request: Request, limitMs = BODY_MS): Promise<unknown> {
   const type = (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase();
   if (type !== "application/json") {
     throw new HttpProblem(
@@ -24,7 +25,7 @@ export async function readJsonBody(request: Request): Promise<unknown> {
       { code: "unsupported_media_type" },
     );
   }
-  const bytes = await readBytes(request);
+  const bytes = await readBytes(request, limitMs);
   const text = decodeText(bytes);
   checkDepth(text);
   let value: unknown;
@@ -43,18 +44,18 @@ export async function readJsonBody(request: Request): Promise<unknown> {
   return value;
 }
 
-async function readBytes(request: Request): Promise<Uint8Array> {
+async function readBytes(request: Request, limitMs: number): Promise<Uint8Array> {
   const announced = Number(request.headers.get("content-length") ?? 0);
   const chunks: Uint8Array[] = [];
   let size = 0;
   const reader = request.body?.getReader();
   if (reader === undefined) return new Uint8Array();
   const late = Promise.withResolvers<"late">();
-  const timer = setTimeout(() => late.resolve("late"), BODY_MS);
+  const timer = setTimeout(() => late.resolve("late"), limitMs);
   try {
     for (;;) {
       const next = await Promise.race([reader.read(), late.promise]);
-      if (next === "late") throw tooSlow();
+      if (next === "late") throw tooSlow(limitMs);
       if (next.done) break;
       size += next.value.length;
       if (size <= MAX_BODY_BYTES) chunks.push(next.value);
@@ -81,7 +82,7 @@ function concat(chunks: readonly Uint8Array[], size: number): Uint8Array {
   return bytes;
 }
 
-function tooSlow(): HttpProblem {
+function tooSlow(limitMs: number): HttpProblem {
   return new HttpProblem(
     408,
     `The body: expected all of it within ${

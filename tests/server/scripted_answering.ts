@@ -19,7 +19,13 @@ export interface ScriptOptions {
   readonly models?: readonly ServedModel["id"][];
 }
 
-const CALM: GuardReport = { level: 0, kind: "none", action: "none", findings: [] };
+const CALM: GuardReport = {
+  level: 0,
+  kind: "none",
+  action: "none",
+  findings: [],
+  dropped_turns: 0,
+};
 
 /** The pieces of the answer to a question: they name the system, so that a mix-up would show. */
 export function scriptedPieces(system: string, question: string): string[] {
@@ -70,7 +76,7 @@ export class ScriptedAnswering implements Answering {
   async *#play({ system, signal }: TurnRequest, question: string): AsyncGenerator<TurnEvent> {
     if (question.startsWith("!danger")) {
       yield { text: "আপনি একা নন। এখনই ৯৯৯ নম্বরে ফোন করুন।", result: null };
-      const guard = { level: 3, kind: "intent", action: "fixed_reply", findings: [] } as const;
+      const guard = { ...CALM, level: 3, kind: "intent", action: "fixed_reply" } as const;
       yield { text: "", result: { ...NOTHING, finish: "content_filter", guard } };
       return;
     }
