@@ -1,0 +1,146 @@
+/**
+ * The input guard: what a person's message is about, and what to do.
+ *
+ * @module
+ */
+import { type MatchKey, matchKeyOf } from "./key.ts";
+import { type InputPattern, type Lexicon, safetyLexicon } from "./lexicon.ts";
+import { fixedReply, noteFor } from "./replies.ts";
+import { aboutSomebodyElse } from "./whose.ts";
+import type { Assessment, AssessOptions, InputKind, Level, Span } from "./types.ts";
+
+/** A rule's match, before the highest wins. */
+interface Finding {
+  readonly kind: InputKind;
+  readonly level: Level;
+  readonly span: Span;
+}
+
+/** Of one level, the first of these is what the message is about. */
+const PRECEDENCE: readonly InputKind[] = [
+  "emergency",
+  "attempt",
+  "method_request",
+  "intent",
+  "threat",
+  "abuse",
+  "minor",
+  "third_party",
+  "indirect",
+  "bereavement",
+  "medical",
+  "legal",
+  "jailbreak",
+  "distress",
+  "none",
+];
+
+/** How many earlier messages a crisis is remembered for. */
+const MEMORY = 4;
+
+/** Most UTF-16 units of one message that are looked at in one piece. */
+const CHUNK = 20_000;
+
+/**
+ * Reads a message: its level, its kind, the words that say so, and the fixed reply or the note.
+ * Deterministic; the highest level wins, and what is ambiguous counts as the higher.
+ *
+ * Not a medical device and not clinically validated.
+ *
+ * @example
+ * ```ts
+ * import { assess } from "@lib/safety/mod.ts";
+ * import { assert, assertEquals } from "@std/assert";
+ * assertEquals(assess("আজ আকাশটা খুব সুন্দর।").level, 0);
+ * const crisis = assess("ami ar bachte chai na", { region: "BD" });
+ * assert(crisis.level >= 2 && crisis.reply?.includes("৯৯৯"));
+ * ```
+ */
+export function assess(text: string, options: AssessOptions = {}): Assessment {
+  const lexicon = safetyLexicon();
+  const history = options.history ?? [];
+  const earlier = history.slice(-MEMORY).map((message) => findingsOf(message, lexicon, false));
+  const inCrisis = earlier.some((findings) => highest(findings).level >= 2);
+  const findings = findingsOf(text, lexicon, inCrisis);
+  const { level, kind } = highest(findings);
+  const spans = findings.filter((found) => found.level === level)
+    .map((found) => found.span).sort((a, b) => a.start - b.start || b.end - a.end);
+  const repeated = (kind === "bereavement" || kind === "minor") &&
+    history.some((message) =>
+      findingsOf(message, lexicon, false).some((found) => found.kind === kind)
+    );
+  const reply = repeated ? null : fixedReply(kind, text, options);
+  const note = reply === null ? noteFor(kind, inCrisis) : null;
+  return { level, kind, spans, reply, note };
+}
+
+function highest(findings: readonly Finding[]): { level: Level; kind: InputKind } {
+  let best: { level: Level; kind: InputKind } = { level: 0, kind: "none" };
+  for (const { level, kind } of findings) {
+    const sooner = PRECEDENCE.indexOf(kind) < PRECEDENCE.indexOf(best.kind);
+    if (level > best.level || (level === best.level && sooner)) best = { level, kind };
+  }
+  return best;
+}
+
+/** Pieces of a long text that overlap by far more than a pattern can span. */
+function* piecesOf(text: string): Iterable<{ readonly from: number; readonly piece: string }> {
+  const overlap = 400;
+  for (let from = 0; from === 0 || from + overlap < text.length; from += CHUNK - overlap) {
+    yield { from, piece: text.slice(from, from + CHUNK) };
+  }
+}
+
+function findingsOf(text: string, lexicon: Lexicon, afterCrisis: boolean): Finding[] {
+  const found = new Map<string, Finding>();
+  for (const { from, piece } of piecesOf(text)) {
+    for (const one of findingsInPiece(piece, lexicon, afterCrisis)) {
+      const start = one.span.start + from;
+      const end = one.span.end + from;
+      const span = { ...one.span, start, end };
+      found.set(`${one.span.cue} ${start} ${end}`, { ...one, span });
+    }
+  }
+  return [...found.values()];
+}
+
+function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): Finding[] {
+  const key = matchKeyOf(text);
+  const visible = key.text.replace(lexicon.idioms, (idiom) => idiom.replace(/[^ ]/g, "_"));
+  return lexicon.input.filter((rule) =>
+    (!rule.afterCrisis || afterCrisis) &&
+    (rule.with === null || visible.search(rule.with) >= 0) &&
+    (rule.without === null || visible.search(rule.without) < 0)
+  ).flatMap((rule) => matchesOf(rule, key, visible, text));
+}
+
+function matchesOf(rule: InputPattern, key: MatchKey, visible: string, text: string): Finding[] {
+  const findings: Finding[] = [];
+  for (const form of rule.forms) {
+    for (const match of visible.matchAll(form)) {
+      const span = spanOf(key, match.index, match[0].length, text, rule.id, rule.kind);
+      if (rule.about === "writer" && aboutSomebodyElse(visible, match.index, match[0], span.text)) {
+        findings.push({ kind: "third_party", level: 2, span: { ...span, kind: "third_party" } });
+      } else findings.push({ kind: rule.kind, level: rule.level, span });
+    }
+    if (findings.length > 0) break;
+  }
+  return findings;
+}
+
+/** The original stretch behind a match in the key. */
+export function spanOf(
+  key: MatchKey,
+  index: number,
+  length: number,
+  text: string,
+  cue: string,
+  kind: string,
+): Span {
+  let last = index + length - 1;
+  while (last > index && key.text[last] === " ") last--;
+  const start = key.starts[index] ?? 0;
+  let end = key.ends[last] ?? start;
+  while (end < text.length && /\p{M}|\p{Cf}/u.test(text.charAt(end))) end++;
+  return { start, end, text: text.slice(start, end), cue, kind };
+}
