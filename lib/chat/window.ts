@@ -68,23 +68,29 @@ export function fitWindow(
     const kept = [...head, ...safe.slice(starts[turn])];
     return { messages: kept, ids: encodePrompt(tokenizer, kept), dropped: turn };
   };
-  // The fewest turns to leave out, by bisection.
-  let [low, high] = [0, starts.length - 1];
-  let best = from(low);
-  if (best.ids.length <= room) return best;
-  best = from(high);
-  if (best.ids.length > room) {
+  const fits = ({ ids }: Window) => ids.length <= room;
+  let best = from(starts.length - 1);
+  if (!fits(best)) {
     throw new WindowError(
       `Expected a message that fits with the system prompt into ${room} tokens, found ` +
         `${best.ids.length}. Shorten it.`,
       "too_long",
     );
   }
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    const tried = from(middle);
-    if (tried.ids.length <= room) [best, high] = [tried, middle];
-    else low = middle;
+  // From the end backwards, twice as many turns each time, until they no longer fit; then by halves.
+  let low = -1;
+  for (let kept = 2; best.dropped > 0; kept *= 2) {
+    const tried = from(Math.max(0, starts.length - kept));
+    if (!fits(tried)) {
+      low = tried.dropped;
+      break;
+    }
+    best = tried;
+  }
+  while (best.dropped - low > 1) {
+    const tried = from((best.dropped + low) >> 1);
+    if (fits(tried)) best = tried;
+    else low = tried.dropped;
   }
   return best;
 }

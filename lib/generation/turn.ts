@@ -125,9 +125,11 @@ export async function* answerTurn(
   const seconds = () => (performance.now() - begun) / 1000;
   if (reply !== null) {
     yield { text: reply, result: null };
-    const asked = { promptTokens: 0, tokens: 0, findings: [], seconds: seconds() };
-    const result = { ...common, ...asked, text: reply, action: "fixed_reply", finish: "guard" };
-    return yield { text: "", result: result as TurnResult };
+    const notAsked = { findings: [], promptTokens: 0, tokens: 0, seconds: seconds() };
+    return yield {
+      text: "",
+      result: { ...common, ...notAsked, text: reply, action: "fixed_reply", finish: "guard" },
+    };
   }
   const checked = guard.stream({ region, level });
   const answer = yield* modelAnswer(scheduler, request, window, checked);
