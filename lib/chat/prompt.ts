@@ -43,6 +43,17 @@ export function promptMessages(system: string, user: string): Message[] {
   return system === "" ? [turn] : [{ role: "system", content: system }, turn];
 }
 
+/**
+ * A conversation in the form of {@linkcode promptMessages}: no text in it can end its own turn.
+ *
+ * @param messages perhaps a system prompt (left out when empty), then turns
+ */
+export function conversationMessages(messages: readonly Message[]): Message[] {
+  return messages
+    .filter(({ role, content }) => role !== "system" || content.trim() !== "")
+    .map(({ role, content }) => ({ role, content: neutralizeSpecialTokens(content) }));
+}
+
 /** Token ids of a prompt that ends where the answer begins. */
 export function encodePrompt(tokenizer: Tokenizer, messages: readonly Message[]): number[] {
   return tokenizer.encode(tokenizer.template.render(messages, true));
