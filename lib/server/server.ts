@@ -198,7 +198,7 @@ async function routesOf(state: ServerState): Promise<Routes> {
 
 function health({ options: { answering }, stopping }: ServerState) {
   const { live, waiting } = answering;
-  return { status: stopping ? "stopping" : "ok", live, waiting };
+  return { status: stopping ? "stopping" : "ok", live, waiting, rss: Deno.memoryUsage().rss };
 }
 
 async function complete(state: ServerState, request: Request): Promise<Response> {

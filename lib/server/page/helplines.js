@@ -6,13 +6,19 @@
  * @module
  */
 import { byId, make } from "./dom.js";
-import { onLanguage, text } from "./preferences.js";
+import { currentLanguage, onLanguage, text } from "./preferences.js";
 
 /** @typedef {import("../page_info.ts").ShownHelpline} ShownHelpline */
 
+/** @param {string} number */
+function inOwnDigits(number) {
+  if (currentLanguage() !== "bn") return number;
+  return number.replace(/\d/g, (digit) => String.fromCodePoint(0x09e6 + Number(digit)));
+}
+
 /** @param {ShownHelpline} line */
 function link({ number }) {
-  return make("a", { href: `tel:${number.replaceAll(/[^+\d]/g, "")}` }, number);
+  return make("a", { href: `tel:${number.replaceAll(/[^+\d]/g, "")}` }, inOwnDigits(number));
 }
 
 /**
