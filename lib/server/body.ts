@@ -86,7 +86,7 @@ function tooSlow(limitMs: number): HttpProblem {
   return new HttpProblem(
     408,
     `The body: expected all of it within ${
-      BODY_MS / 1000
+      limitMs / 1000
     } s, found the connection still sending. ` +
       "Send it in one piece.",
     { code: "request_timeout", headers: { connection: "close" } },

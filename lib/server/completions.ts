@@ -19,17 +19,24 @@ interface Envelope {
   readonly model: string;
 }
 
+/** What surrounds a completion. */
+export interface CompletionContext {
+  /** Any of them gives the answer up: the client's, the server's. */
+  readonly signals: readonly AbortSignal[];
+  /** Told why an answer broke off when its status had been sent. */
+  readonly onFailure: (message: string) => void;
+}
+
 /**
  * Answers a completion request.
  *
  * @param body the request's JSON
- * @param signals any of which gives the answer up: the client's, the server's
  * @throws {HttpProblem} 400, 404, 429
  */
 export async function completionResponse(
   answering: Answering,
   body: unknown,
-  signals: readonly AbortSignal[],
+  { signals, onFailure }: CompletionContext,
 ): Promise<Response> {
   const request = parseChatRequest(body);
   const model = findModel(answering, request.model);
@@ -48,7 +55,13 @@ export async function completionResponse(
     model: model.id,
   };
   if (!request.stream) return Response.json(await whole(events, envelope));
-  const stream = eventStream(chunks(events, envelope, request), (reason) => gone.abort(reason));
+  const told = (error: unknown): HttpProblem => {
+    const problem = brokenOff(error);
+    if (!turn.signal.aborted) onFailure(problem.message);
+    return problem;
+  };
+  const pieces = chunks(events, envelope, request, told);
+  const stream = eventStream(pieces, (reason) => gone.abort(reason));
   return new Response(stream, {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",
@@ -118,11 +131,16 @@ async function whole(events: AsyncIterable<TurnEvent>, envelope: Envelope): Prom
   throw new Error("The answer ended without saying why.");
 }
 
-/** The answer in pieces: the role first, then text, the reason it ended, usage if asked for. */
+/**
+ * The answer in pieces: the role first, then text, the reason it ended, usage if asked for.
+ *
+ * @param told what the client is told of an answer that breaks off
+ */
 async function* chunks(
   events: AsyncIterable<TurnEvent>,
   envelope: Envelope,
   { includeUsage }: ChatRequest,
+  told: (error: unknown) => HttpProblem,
 ): AsyncGenerator<string> {
   const base = { ...envelope, object: "chat.completion.chunk" };
   const piece = (delta: Record<string, string>, result: TurnResult | null): string =>
@@ -142,7 +160,7 @@ async function* chunks(
     }
   } catch (error) {
     // The status has been sent: what is left is to say that this answer is not whole.
-    yield JSON.stringify(problemBody(brokenOff(error)));
+    yield JSON.stringify(problemBody(told(error)));
   }
   yield "[DONE]";
 }

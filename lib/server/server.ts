@@ -66,6 +66,8 @@ export interface RunningServer {
   stop(limitMs?: number): Promise<void>;
 }
 
+/** Status of a response that nobody waits for any more. */
+const CLIENT_GONE = 499;
 /** Time that answers under way get to end in when the server stops. */
 export const STOP_LIMIT_MS = 20_000;
 
@@ -137,6 +139,7 @@ class ServerState {
       checkOrigin(request);
       return secured(await findHandler(routes, request)(request));
     } catch (error) {
+      if (request.signal.aborted) return new Response(null, { status: CLIENT_GONE });
       return this.failed(error);
     }
   }
@@ -204,10 +207,10 @@ function health({ options: { answering }, stopping }: ServerState) {
 async function complete(state: ServerState, request: Request): Promise<Response> {
   state.checkRunning();
   const body = await readJsonBody(request);
-  return await completionResponse(state.options.answering, body, [
-    request.signal,
-    state.closing.signal,
-  ]);
+  return await completionResponse(state.options.answering, body, {
+    signals: [request.signal, state.closing.signal],
+    onFailure: state.options.onFailure,
+  });
 }
 
 /** The page's files; pages themselves only for those who have shown the token. */

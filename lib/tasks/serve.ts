@@ -48,7 +48,7 @@ async function serve(context: TaskContext): Promise<unknown> {
   const helplines = await loadHelplines(undefined, { onWarning: (line) => say(`Note: ${line}`) });
   const study = await openStudy(run, config, count(context, "study-items", 1, 10_000) ?? 30);
   await using models = await openServedModels(run, config, {
-    ...{ region, places, maxWaiting: count(context, "waiting", 0, 100_000) ?? 256 },
+    ...{ region, places, maxWaiting: count(context, "waiting", 1, 100_000) ?? 256 },
     contextTokens: count(context, "context", 64, 1_000_000),
     givenAdapter: text(context, "adapter") !== null,
   });

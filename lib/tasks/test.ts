@@ -158,7 +158,7 @@ const STAGES: readonly Stage[] = [
   { name: "native tests", run: runNativeTests },
   { name: "CUDA objects", run: cuda },
   tests("doc examples", ["--doc", "--quiet", "lib"]),
-  tests("unit tests", ["tests"]),
+  tests("unit tests", ["--ignore=tests/browser,tests/server/browser", "tests"]),
   { name: "notebooks at smoke size", run: smoke },
 ];
 

@@ -8,7 +8,7 @@ import { eventually, question, withServer } from "./server_fixture.ts";
 const streamed = { stream: true };
 
 Deno.test("a client that vanishes frees its place: before the first word, and in the middle", () =>
-  withServer({ script: { delayMs: 150 } }, async ({ ask, answering }) => {
+  withServer({ script: { delayMs: 150 } }, async ({ ask, answering, log }) => {
     for (const wait of [50, 250]) {
       const gone = new AbortController();
       const response = ask("/v1/chat/completions", question("ক", streamed), { signal: gone.signal })
@@ -20,6 +20,7 @@ Deno.test("a client that vanishes frees its place: before the first word, and in
       assert(await eventually(() => answering.live === 0), `after ${wait} ms`);
     }
     assertEquals(answering.abandoned, 2);
+    assertEquals(log, [], "a client that leaves is no failure of the server");
   }));
 
 Deno.test("a client that waits for a whole answer and vanishes frees its place too", () =>

@@ -149,7 +149,10 @@ Deno.test("an answer that breaks off raises an error in the client, streamed or 
       OpenAI.APIError,
       "the engine was lost",
     );
-    assertEquals(fixture.log, ["the engine was lost"]);
+    assertEquals(fixture.log, [
+      "the engine was lost",
+      "The answer broke off: the engine was lost",
+    ]);
   }));
 
 Deno.test("a client that leaves its loop frees the place at once", () =>

@@ -22,6 +22,7 @@ import { RatingForm } from "./rating_form.js";
 
 const FAILURES = /** @type {const} */ ({
   gone: "errorGone",
+  broken: "errorBroken",
   unreachable: "errorUnreachable",
   busy: "errorBusy",
   too_long: "errorTooLong",
@@ -133,8 +134,9 @@ async function turn(info, consent, content) {
       histories[model] = [...conversation, { role: "assistant", content: card.text }];
       voice.end(text("finished"));
     } catch (error) {
-      card.close(controller.signal.aborted ? "stopped" : null);
-      voice.end("");
+      const remark = controller.signal.aborted ? "stopped" : "incomplete";
+      card.close(remark);
+      voice.end(text(remark));
       throw error;
     }
   }));

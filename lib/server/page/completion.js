@@ -18,7 +18,7 @@
 /** An answer that did not come, or not to its end. */
 export class AnswerFailure extends Error {
   /**
-   * @param {"gone" | "unreachable" | "busy" | "too_long" | "token" | "other"} kind
+   * @param {"gone" | "broken" | "unreachable" | "busy" | "too_long" | "token" | "other"} kind
    * @param {string} message
    */
   constructor(kind, message) {
@@ -52,7 +52,7 @@ export async function readAnswer({ signal, ...request }, onText) {
         break;
       }
       const chunk = JSON.parse(data);
-      if (chunk.error !== undefined) throw new AnswerFailure("gone", chunk.error.message);
+      if (chunk.error !== undefined) throw new AnswerFailure("broken", chunk.error.message);
       const choice = chunk.choices?.[0];
       if (choice?.delta?.content) onText(choice.delta.content);
       if (choice?.finish_reason) {

@@ -59,6 +59,7 @@ const BENGALI = {
   finished: "উত্তর শেষ হয়েছে।",
   cutByLength: "উত্তরটি সর্বোচ্চ দৈর্ঘ্যে পৌঁছে থেমে গেছে।",
   stopped: "আপনি উত্তরটি থামিয়েছেন।",
+  incomplete: "উত্তরটি সম্পূর্ণ হয়নি।",
   fixedReply: "নিরাপত্তার জন্য আগে থেকে লেখা উত্তর; মডেলকে জিজ্ঞেস করা হয়নি।",
   replacedReply: "মডেলের উত্তরের একটি অংশ নিরাপদ ছিল না, তাই বদলে দেওয়া হয়েছে।",
 
@@ -110,6 +111,7 @@ const BENGALI = {
   support2: "মানানসই একটি পদক্ষেপ বলে, করা না করা আপনার ইচ্ছা",
 
   errorGone: "উত্তরটি মাঝপথে থেমে গেছে: সার্ভারের সঙ্গে যোগাযোগ নেই। সার্ভার চলছে কি না দেখে আবার চেষ্টা করুন।",
+  errorBroken: "উত্তরটি মাঝপথে থেমে গেছে। আবার চেষ্টা করুন।",
   errorUnreachable: "সার্ভারের সঙ্গে যোগাযোগ করা যাচ্ছে না। সার্ভার চালু করে আবার চেষ্টা করুন।",
   errorBusy: "এখন অনেকে কথা বলছেন। একটু পরে আবার চেষ্টা করুন।",
   errorTooLong: "কথাটি বেশি বড় হয়ে গেছে। ছোট করে লিখুন, বা নতুন কথোপকথন শুরু করুন।",
@@ -185,6 +187,7 @@ const ENGLISH = {
   finished: "The answer is complete.",
   cutByLength: "The answer reached the longest length and was cut.",
   stopped: "You stopped the answer.",
+  incomplete: "The answer is not complete.",
   fixedReply: "A reply written beforehand, for safety; the model was not asked.",
   replacedReply: "Part of the model's answer was not safe and was replaced.",
 
@@ -237,6 +240,7 @@ const ENGLISH = {
 
   errorGone:
     "The answer broke off: the server cannot be reached. See whether it is running, then try again.",
+  errorBroken: "The answer broke off. Try again.",
   errorUnreachable: "The server cannot be reached. Start it, then try again.",
   errorBusy: "Many people are talking right now. Try again in a moment.",
   errorTooLong: "That is too long. Write less, or begin a new conversation.",
