@@ -25,12 +25,19 @@ export interface ServerFixture {
   ask(path: string, body?: unknown, init?: RequestInit): Promise<Response>;
 }
 
+/** How the server of a test differs from the plainest one. */
+export interface FixtureOptions extends Partial<ServerOptions> {
+  readonly script?: ScriptOptions;
+  /** Options that need the test's folder. */
+  readonly prepare?: (folder: string) => Promise<Partial<ServerOptions>>;
+}
+
 /** Runs a test against a server and stops it afterwards. */
 export async function withServer(
-  options: Partial<ServerOptions> & { readonly script?: ScriptOptions },
+  options: FixtureOptions,
   body: (fixture: ServerFixture) => Promise<void>,
 ): Promise<void> {
-  const { script, ...given } = options;
+  const { script, prepare, ...given } = options;
   const folder = await Deno.makeTempDir();
   const answering = new ScriptedAnswering(script);
   const log: string[] = [];
@@ -43,6 +50,7 @@ export async function withServer(
     ratings: `${folder}/ratings.jsonl`,
     onFailure: (message) => log.push(message),
     ...given,
+    ...await prepare?.(folder),
   });
   try {
     await body({
