@@ -92,6 +92,10 @@ export class Run {
   get studyRatings(): string {
     return `${this.folder}/study_ratings.jsonl`;
   }
+  /** What the human study says. */
+  get humanResults(): string {
+    return `${this.folder}/human_results.json`;
+  }
 
   /** Path of a new experiment log; its name carries the start time. */
   newExperimentLog(start: Date): string {

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { Consent, Levels } from "@lib/server/ratings.ts";
 import { JsonlFile } from "@lib/server/jsonl_file.ts";
-import { StudyError, studyId, type StudyItem } from "./items.ts";
+import { StudyError, type StudyItem } from "./items.ts";
 import { raterSteps, type StudyStep } from "./order.ts";
 import { loadStudyRatings, type StudyRating } from "./ratings.ts";
 
@@ -33,6 +33,8 @@ export type StudySubmission = z.infer<typeof StudySubmission>;
 
 /** How a study is opened. */
 export interface StudyDeskOptions {
+  /** See `studyId`. */
+  readonly id: string;
   readonly run: string;
   readonly items: readonly StudyItem[];
   readonly seed: number;
@@ -62,15 +64,15 @@ export class StudyDesk {
   /** Rows that each rater has rated. */
   readonly #done = new Map<string, Set<number>>();
 
-  private constructor(readonly id: string, readonly options: StudyDeskOptions) {
+  private constructor(readonly options: StudyDeskOptions) {
     this.#file = new JsonlFile(options.path);
   }
 
   /** Opens a study; ratings given before, of the same answers, count. */
   static async open(options: StudyDeskOptions): Promise<StudyDesk> {
-    const desk = new StudyDesk(await studyId(options.items, options.seed), options);
+    const desk = new StudyDesk(options);
     const { records } = await loadStudyRatings(options.path);
-    for (const { study, rater, row } of records) if (study === desk.id) desk.#mark(rater, row);
+    for (const { study, rater, row } of records) if (study === options.id) desk.#mark(rater, row);
     return desk;
   }
 
@@ -87,8 +89,8 @@ export class StudyDesk {
   next(name: string): StudyView {
     const rater = raterName(name);
     const done = this.#done.get(rater) ?? new Set();
-    const { items } = this.options;
-    const view = { study: this.id, done: done.size, total: items.length };
+    const { items, id } = this.options;
+    const view = { study: id, done: done.size, total: items.length };
     for (const { item, systems } of this.#steps(rater)) {
       const shown = items[item];
       if (shown === undefined || done.has(shown.row)) continue;
@@ -106,19 +108,19 @@ export class StudyDesk {
    */
   async rate(submission: StudySubmission): Promise<StudyView> {
     const rater = raterName(submission.rater);
-    const { items, run } = this.options;
+    const { items, run, id } = this.options;
     const step = this.#steps(rater).find(({ item }) => items[item]?.row === submission.row);
     const item = step === undefined ? undefined : items[step.item];
-    if (submission.study !== this.id || step === undefined || item === undefined) {
+    if (submission.study !== id || step === undefined || item === undefined) {
       throw new StudyError(
-        `study: expected '${this.id}' and one of its ${items.length} questions, found ` +
+        `study: expected '${id}' and one of its ${items.length} questions, found ` +
           `'${submission.study.slice(0, 60)}' and row ${submission.row}. Reload the page.`,
       );
     }
     await this.#file.append({
       format: 1,
       time: new Date().toISOString(),
-      study: this.id,
+      study: id,
       ...{ run, rater, consent: submission.consent, row: item.row, group: item.group },
       answers: step.systems.map((system, place) => ({
         system,

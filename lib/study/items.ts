@@ -24,7 +24,8 @@ export class StudyError extends Error {
 /**
  * Chooses the questions of a study: at most one of a group, at random, the same for the same seed.
  *
- * @param count questions wanted; fewer when the run has fewer groups
+ * @param count questions wanted; fewer when the run has fewer groups. A larger number adds questions
+ * behind those of a smaller one.
  * @throws {StudyError} no question that both systems answered
  */
 export function studyItems(results: TestResults, count: number, seed: number): StudyItem[] {
@@ -58,8 +59,9 @@ export function studyItems(results: TestResults, count: number, seed: number): S
 
 /**
  * A name for a study that changes whenever a question or an answer does: ratings of other answers must
- * not be taken for ratings of these.
+ * not be taken for ratings of these. How many of the questions are put before raters does not matter.
  *
+ * @param items all questions of the run, as `studyItems` gives them
  * @returns 16 hexadecimal digits
  */
 export async function studyId(items: readonly StudyItem[], seed: number): Promise<string> {

@@ -8,7 +8,7 @@ import type { Region } from "@lib/safety/mod.ts";
 import type { ServedModel, TurnSampling } from "@lib/server/answering.ts";
 import { ModelAnswering } from "@lib/server/model_answering.ts";
 import { StudyDesk } from "@lib/study/desk.ts";
-import { studyItems } from "@lib/study/items.ts";
+import { studyId, studyItems } from "@lib/study/items.ts";
 import { loadAdapter } from "@lib/weights/adapter.ts";
 import { loadTestResults } from "@lib/workflow/generate.ts";
 import { attachTunedLora, modelFolder, openModel, openTokenizer } from "@lib/workflow/model.ts";
@@ -113,8 +113,10 @@ export async function openStudy(
   count: number,
 ): Promise<StudyDesk | null> {
   if (!await exists(run.testResults)) return null;
-  const items = studyItems(await loadTestResults(run), count, config.seed);
+  const { seed } = config;
+  const all = studyItems(await loadTestResults(run), Infinity, seed);
   return await StudyDesk.open({
-    ...{ run: run.name, items, seed: config.seed, path: run.studyRatings },
+    ...{ id: await studyId(all, seed), run: run.name, seed, path: run.studyRatings },
+    items: all.slice(0, count),
   });
 }

@@ -24,7 +24,13 @@ async function withStudy(
   const folder = await Deno.makeTempDir();
   const path = `${folder}/study.jsonl`;
   try {
-    const study = await StudyDesk.open({ run: "test", items: ITEMS, seed: 5, path });
+    const study = await StudyDesk.open({
+      id: "test-study",
+      run: "test",
+      items: ITEMS,
+      seed: 5,
+      path,
+    });
     await withServer({ study }, ({ ask }) => body(ask, path));
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -52,7 +58,13 @@ Deno.test("a rater sees every question once, goes on after a break, and is told 
       view = await response.json();
       if (seen.length !== 3) continue;
       // As after a restart: what has been rated is not shown again.
-      const again = await StudyDesk.open({ run: "test", items: ITEMS, seed: 5, path });
+      const again = await StudyDesk.open({
+        id: "test-study",
+        run: "test",
+        items: ITEMS,
+        seed: 5,
+        path,
+      });
       assertEquals(again.next("মিতা"), view);
     }
     assertEquals(seen.toSorted(), ITEMS.map(({ row }) => row));

@@ -115,7 +115,13 @@ for (const dark of [false, true]) {
       ...{ path: "/study", dark, width: dark ? 320 : 1000 },
       prepare: async (folder) => ({
         study: await StudyDesk.open({
-          ...{ run: "test", items: ITEMS, seed: 3, path: `${folder}/study.jsonl` },
+          ...{
+            id: "test-study",
+            run: "test",
+            items: ITEMS,
+            seed: 3,
+            path: `${folder}/study.jsonl`,
+          },
         }),
       }),
     },
