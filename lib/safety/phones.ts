@@ -284,7 +284,7 @@ function consonantPiece(phone: Phone, before: Phone | undefined, last: boolean):
   }
   switch (phone.key) {
     case "c":
-      return [piece("c", "s")];
+      return [phone.letters === "ছ" ? piece("c", "s") : piece("c")];
     case "y":
       return [last ? piece("y", "i", "e") : maybe("y", "i", "e", "o")];
     case "N":
