@@ -54,9 +54,9 @@ export async function chat(io: ChatIo, options: ChatOptions): Promise<Conversati
     const read = await io.readLine();
     if (read.type === "end") return session.conversation;
     if (read.type === "interrupt") {
+      if (!read.empty) continue;
       const before = interrupted;
       interrupted = io.now();
-      if (!read.empty) continue;
       if (interrupted - before <= QUIT_MS) return session.conversation;
       io.note("Ctrl-C again, at once, leaves; /help lists the commands.");
     } else if (await session.take(read.text) === "quit") return session.conversation;

@@ -38,7 +38,7 @@ async function runChat(context: TaskContext): Promise<unknown> {
   if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
     return (await talk(new LinesIo(say, signal))).exchanges;
   }
-  await using io = new TerminalIo(signal);
+  using io = new TerminalIo(signal);
   return (await talk(io)).exchanges;
 }
 
@@ -50,4 +50,5 @@ if (import.meta.main) {
     options: ANSWERING_OPTIONS,
     run: runChat,
   });
+  Deno.exit(); // a read of the terminal may still wait for a key
 }

@@ -19,11 +19,10 @@ function columns(): number {
 const forTerminal = (text: string) => text.replaceAll("\n", "\r\n");
 
 /** The terminal of this process. Dispose it: it is in raw mode until then. */
-export class TerminalIo implements ChatIo, AsyncDisposable {
+export class TerminalIo implements ChatIo, Disposable {
   readonly #raw = rawMode();
   readonly #input = Deno.stdin.readable.getReader();
   readonly #keys: Key[] = [];
-  readonly #pumping: Promise<void>;
   #editor: EditorState = emptyEditor();
   #wake: (() => void) | null = null;
   #ended = false;
@@ -32,7 +31,7 @@ export class TerminalIo implements ChatIo, AsyncDisposable {
   /** @param signal ends the input when it aborts */
   constructor(readonly signal: AbortSignal) {
     signal.addEventListener("abort", () => this.#end(), { once: true });
-    this.#pumping = this.#pump();
+    this.#pump();
   }
 
   async #pump(): Promise<void> {
@@ -43,11 +42,10 @@ export class TerminalIo implements ChatIo, AsyncDisposable {
         if (done) break;
         for (const key of reader.push(value)) this.#press(key);
       }
-    } catch (error) {
-      if (!this.#ended) throw error;
-    } finally {
-      this.#end();
+    } catch {
+      // The terminal is gone, and the input with it.
     }
+    this.#end();
   }
 
   /** Ctrl-C stops an answer under way; what is typed meanwhile waits for the next prompt. */
@@ -128,10 +126,9 @@ export class TerminalIo implements ChatIo, AsyncDisposable {
     return performance.now();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** A read of a terminal cannot be called off: end the program with `Deno.exit` afterwards. */
+  [Symbol.dispose](): void {
     this.#end();
     this.#raw[Symbol.dispose]();
-    await this.#input.cancel().catch(() => {});
-    await this.#pumping;
   }
 }
