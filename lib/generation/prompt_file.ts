@@ -43,6 +43,13 @@ function fromJsonLines(text: string): (string | undefined)[] {
 function fromCsv(text: string): string[] {
   const rows = parse(text);
   const header = (rows[0] ?? []).map((name) => name.trim().toLowerCase());
+  const wide = rows.findIndex((row) => row.length > header.length);
+  if (wide >= 0) {
+    throw new Error(
+      `row ${wide + 1} has ${rows[wide]?.length} fields, the first has ${header.length}; put a ` +
+        "field that contains a comma in quotes",
+    );
+  }
   const at = FIELDS.map((name) => header.indexOf(name)).find((column) => column >= 0);
   if (at !== undefined) return rows.slice(1).map((row) => row[at] ?? "");
   if (header.length === 1) return rows.map(([only = ""]) => only);
