@@ -27,14 +27,12 @@ export function findingsInAnswer(text: string, options: CheckOptions = {}): Outp
   const { helplines = defaultHelplines(), level = 0 } = options;
   const lexicon = safetyLexicon();
   const key = matchKeyOf(text);
-  const visible = key.text.replace(lexicon.harmlessOutput, (part) => part.replace(/[^ ]/g, "_"));
+  const visible = lexicon.harmlessOutput.blank(key.text);
   const findings: OutputFinding[] = [];
-  for (const rule of lexicon.output) {
-    if (level < rule.fromLevel) continue;
-    for (const match of visible.matchAll(rule.expression)) {
-      const span = spanOf(key, match.index, match[0].length, text, rule.id, rule.kind);
-      findings.push({ kind: rule.kind, span });
-    }
+  for (const match of lexicon.outputPatterns.find(visible)) {
+    const rule = lexicon.output[match.group];
+    if (rule === undefined || level < rule.fromLevel) continue;
+    findings.push({ kind: rule.kind, span: spanOf(key, match, text, rule.id, rule.kind) });
   }
   const add = (kind: OutputKind, start: number, end: number): void => {
     findings.push({ kind, span: { start, end, text: text.slice(start, end), cue: kind, kind } });

@@ -5,6 +5,7 @@
  */
 import { type MatchKey, matchKeyOf } from "./key.ts";
 import { type InputPattern, type Lexicon, safetyLexicon } from "./lexicon.ts";
+import type { PatternMatch } from "./pattern_set.ts";
 import { fixedReply, noteFor } from "./replies.ts";
 import { aboutSomebodyElse } from "./whose.ts";
 import type { Assessment, AssessOptions, InputKind, Level, Span } from "./types.ts";
@@ -106,41 +107,51 @@ function findingsOf(text: string, lexicon: Lexicon, afterCrisis: boolean): Findi
 
 function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): Finding[] {
   const key = matchKeyOf(text);
-  const visible = key.text.replace(lexicon.idioms, (idiom) => idiom.replace(/[^ ]/g, "_"));
-  return lexicon.input.filter((rule) =>
-    (!rule.afterCrisis || afterCrisis) &&
-    (rule.with === null || visible.search(rule.with) >= 0) &&
-    (rule.without === null || visible.search(rule.without) < 0)
-  ).flatMap((rule) => matchesOf(rule, key, visible, text));
+  const visible = lexicon.idioms.blank(key.text);
+  const contexts = lexicon.contexts.groupsIn(visible);
+  const counts = lexicon.input.map((rule) =>
+    (!rule.afterCrisis || afterCrisis) && (rule.with < 0 || contexts.has(rule.with)) &&
+    (rule.without < 0 || !contexts.has(rule.without))
+  );
+  const strict = lexicon.inputPatterns.find(visible, false, (group) => counts[group] === true);
+  const found = new Set(strict.map(({ group }) => group));
+  const loose = lexicon.inputPatterns.find(
+    visible,
+    true,
+    (group) => counts[group] === true && lexicon.input[group]?.loose === true && !found.has(group),
+  );
+  return [...strict, ...loose].flatMap((match) => {
+    const rule = lexicon.input[match.group];
+    return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
+  });
 }
 
-function matchesOf(rule: InputPattern, key: MatchKey, visible: string, text: string): Finding[] {
-  const findings: Finding[] = [];
-  for (const form of rule.forms) {
-    for (const match of visible.matchAll(form)) {
-      const span = spanOf(key, match.index, match[0].length, text, rule.id, rule.kind);
-      if (rule.about === "writer" && aboutSomebodyElse(visible, match.index, match[0], span.text)) {
-        findings.push({ kind: "third_party", level: 2, span: { ...span, kind: "third_party" } });
-      } else findings.push({ kind: rule.kind, level: rule.level, span });
-    }
-    if (findings.length > 0) break;
+function findingOf(
+  rule: InputPattern,
+  match: PatternMatch,
+  key: MatchKey,
+  visible: string,
+  text: string,
+): Finding[] {
+  const span = spanOf(key, match, text, rule.id, rule.kind);
+  if (rule.about === "anyone" || !aboutSomebodyElse(visible, match, span.text)) {
+    return [{ kind: rule.kind, level: rule.level, span }];
   }
-  return findings;
+  if (rule.about === "only_writer") return [];
+  const level = rule.kind === "attempt" ? 3 : 2;
+  return [{ kind: "third_party", level, span: { ...span, kind: "third_party" } }];
 }
 
 /** The original stretch behind a match in the key. */
 export function spanOf(
   key: MatchKey,
-  index: number,
-  length: number,
+  match: PatternMatch,
   text: string,
   cue: string,
   kind: string,
 ): Span {
-  let last = index + length - 1;
-  while (last > index && key.text[last] === " ") last--;
-  const start = key.starts[index] ?? 0;
-  let end = key.ends[last] ?? start;
+  const start = key.starts[match.start] ?? 0;
+  let end = key.ends[match.end - 1] ?? start;
   while (end < text.length && /\p{M}|\p{Cf}/u.test(text.charAt(end))) end++;
   return { start, end, text: text.slice(start, end), cue, kind };
 }

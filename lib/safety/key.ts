@@ -18,30 +18,40 @@ export interface MatchKey {
 }
 
 class KeyBuilder {
-  text = "";
+  readonly #parts: string[] = [];
   readonly starts: number[] = [];
   readonly ends: number[] = [];
+  /** What the key ends with. */
+  #last: "nothing" | "word" | "space" | "stop" = "nothing";
 
   add(key: string, start: number, end: number): void {
-    this.text += key;
+    if (key === "") return;
+    this.#parts.push(key);
     for (let at = 0; at < key.length; at++) {
       this.starts.push(start);
       this.ends.push(end);
     }
+    this.#last = "word";
   }
 
   /** Ends a word, if one is open. */
   space(at: number): void {
-    if (this.text !== "" && !this.text.endsWith(" ")) this.add(" ", at, at);
+    if (this.#last !== "word") return;
+    this.add(" ", at, at);
+    this.#last = "space";
   }
 
   /** A pause or an end; not two in a row, not at the beginning. */
   stop(mark: "," | ".", start: number, end: number): void {
     this.space(start);
-    if (this.text === "" || this.text.endsWith(". ")) return;
-    if (this.text.endsWith(", ")) return;
+    if (this.#last !== "space") return;
     this.add(mark, start, end);
     this.add(" ", end, end);
+    this.#last = "stop";
+  }
+
+  build(): MatchKey {
+    return { text: this.#parts.join(""), starts: this.starts, ends: this.ends };
   }
 }
 
@@ -84,6 +94,18 @@ function addWord(builder: KeyBuilder, letters: readonly Letter[]): void {
   }
 }
 
+/** Places of Latin letters that stand alone, one separator between: "m o r t e", "m.o.r.t.e". */
+function spacedLetters(letters: readonly Letter[], from: number): number[] {
+  const places: number[] = [];
+  const isLatin = (at: number): boolean => letters[at]?.script === "latin";
+  for (let at = from; isLatin(at) && !isLatin(at + 1); at += 2) {
+    places.push(at);
+    const between = letters[at + 1]?.script;
+    if (between !== "space" && between !== "mark") break;
+  }
+  return places;
+}
+
 /** Makes the match key of a text. */
 export function matchKeyOf(text: string): MatchKey {
   const letters = lettersOf(text);
@@ -96,6 +118,12 @@ export function matchKeyOf(text: string): MatchKey {
       at++;
       continue;
     }
+    const spaced = spacedLetters(letters, at);
+    if (spaced.length > 2) {
+      addWord(builder, spaced.map((place) => letters[place] ?? letter));
+      at = (spaced.at(-1) ?? at) + 1;
+      continue;
+    }
     let end = at;
     while (letters[end]?.script === letter.script) end++;
     const before = letters[at - 1]?.script;
@@ -106,8 +134,7 @@ export function matchKeyOf(text: string): MatchKey {
     at = end;
   }
   builder.space(text.length);
-  const { starts, ends } = builder;
-  return { text: builder.text, starts, ends };
+  return builder.build();
 }
 
 function separate(builder: KeyBuilder, letters: readonly Letter[], at: number, text: string): void {

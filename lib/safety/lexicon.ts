@@ -11,7 +11,8 @@ import limits from "./lexicon/limits.json" with { type: "json" };
 import lists from "./lexicon/lists.json" with { type: "json" };
 import output from "./lexicon/output.json" with { type: "json" };
 import sorrow from "./lexicon/sorrow.json" with { type: "json" };
-import { compilePatterns, type Lists } from "./pattern.ts";
+import type { Lists } from "./pattern.ts";
+import { PatternSet } from "./pattern_set.ts";
 import { INPUT_KINDS, type InputKind, type Level, OUTPUT_KINDS, type OutputKind } from "./types.ts";
 
 const patterns = z.array(z.string().trim().min(2)).min(1);
@@ -21,8 +22,11 @@ const InputRule = z.strictObject({
   id,
   kind: z.enum(INPUT_KINDS),
   level: z.union([0, 1, 2, 3, 4].map((one) => z.literal(one as Level))),
-  /** Whose trouble it is: asked of the words around ("আমার বোন … চায়"). @default "anyone" */
-  about: z.enum(["anyone", "writer"]).optional(),
+  /**
+   * Whose trouble it is, asked of the words around ("আমার বোন … চায়"): of somebody else it becomes
+   * third_party under "writer" and nothing under "only_writer". @default "anyone"
+   */
+  about: z.enum(["anyone", "writer", "only_writer"]).optional(),
   /** Found also with its letters spaced apart or its words joined. @default true from level 2 on */
   loose: z.boolean().optional(),
   /** Counts only where one of these stands in the same message. */
@@ -54,72 +58,75 @@ const BenignFile = z.strictObject({
 });
 const ListsFile = z.strictObject({ about: z.string(), lists: z.record(z.string(), z.string()) });
 
-/** A rule on what a person writes, compiled. */
+/** A rule on what a person writes. */
 export interface InputPattern {
   readonly id: string;
   readonly kind: InputKind;
   readonly level: Level;
-  readonly about: "anyone" | "writer";
+  readonly about: "anyone" | "writer" | "only_writer";
   readonly afterCrisis: boolean;
-  /** Strict form, then loose where the rule has one. */
-  readonly forms: readonly RegExp[];
-  readonly with: RegExp | null;
-  readonly without: RegExp | null;
+  readonly loose: boolean;
+  /** Groups of `contexts` of which one must, or none may, stand in the message; -1 without. */
+  readonly with: number;
+  readonly without: number;
 }
 
-/** A rule on what the model writes, compiled. */
+/** A rule on what the model writes. */
 export interface OutputPattern {
   readonly id: string;
   readonly kind: OutputKind;
   readonly fromLevel: Level;
-  readonly expression: RegExp;
 }
 
-/** The lexicon ready for use. */
+/** The lexicon ready for use; the groups of `inputPatterns` are the rules of `input`, in order. */
 export interface Lexicon {
   readonly lists: Lists;
   readonly input: readonly InputPattern[];
-  readonly idioms: RegExp;
+  readonly inputPatterns: PatternSet;
+  readonly contexts: PatternSet;
+  readonly idioms: PatternSet;
   readonly output: readonly OutputPattern[];
-  readonly harmlessOutput: RegExp;
-}
-
-function compileRule(rule: z.infer<typeof InputRule>, names: Lists): InputPattern {
-  const compile = (sources: readonly string[] | undefined): RegExp | null =>
-    sources === undefined ? null : compilePatterns(sources, names, "strict");
-  const loose = rule.loose ?? rule.level >= 2;
-  return {
-    id: rule.id,
-    kind: rule.kind,
-    level: rule.level,
-    about: rule.about ?? "anyone",
-    afterCrisis: rule.after_crisis ?? false,
-    forms: (loose ? ["strict", "loose"] as const : ["strict"] as const)
-      .map((form) => compilePatterns(rule.patterns, names, form)),
-    with: compile(rule.with),
-    without: compile(rule.without),
-  };
+  readonly outputPatterns: PatternSet;
+  readonly harmlessOutput: PatternSet;
 }
 
 let compiled: Lexicon | undefined;
 
 /** The lexicon that ships with the project; compiled on first use. */
 export function safetyLexicon(): Lexicon {
-  if (compiled !== undefined) return compiled;
+  compiled ??= compile();
+  return compiled;
+}
+
+function compile(): Lexicon {
   const names = ListsFile.parse(lists).lists;
   const rules = [crisis, harm, sorrow, limits].flatMap((file) => InputFile.parse(file).rules);
   const out = OutputFile.parse(output);
-  compiled = {
+  const contexts: (readonly string[])[] = [];
+  const context = (sources: readonly string[] | undefined): number =>
+    sources === undefined ? -1 : contexts.push(sources) - 1;
+  const input = rules.map((rule): InputPattern => ({
+    id: rule.id,
+    kind: rule.kind,
+    level: rule.level,
+    about: rule.about ?? "anyone",
+    afterCrisis: rule.after_crisis ?? false,
+    loose: rule.loose ?? rule.level >= 2,
+    with: context(rule.with),
+    without: context(rule.without),
+  }));
+  return {
     lists: names,
-    input: rules.map((rule) => compileRule(rule, names)),
-    idioms: compilePatterns(BenignFile.parse(benign).idioms, names, "strict"),
-    output: out.rules.map((rule) => ({
-      id: rule.id,
-      kind: rule.kind,
-      fromLevel: rule.from_level ?? 0,
-      expression: compilePatterns(rule.patterns, names, "strict"),
+    input,
+    inputPatterns: new PatternSet(rules.map((rule) => rule.patterns), names),
+    contexts: new PatternSet(contexts, names),
+    idioms: new PatternSet([BenignFile.parse(benign).idioms], names),
+    output: out.rules.map(({ id, kind, from_level: fromLevel }) => ({
+      id,
+      kind,
+      fromLevel: fromLevel ?? 0,
     })),
-    harmlessOutput: compilePatterns(out.harmless, names, "strict"),
+    outputPatterns: new PatternSet(out.rules.map((rule) => rule.patterns), names),
+    harmlessOutput: new PatternSet([out.harmless], names),
   };
-  return compiled;
 }

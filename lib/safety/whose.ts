@@ -4,28 +4,18 @@
  * @module
  */
 import { safetyLexicon } from "./lexicon.ts";
-import { compilePatterns } from "./pattern.ts";
+import { type PatternMatch, PatternSet } from "./pattern_set.ts";
 
-interface Subjects {
-  /** Somebody else as the subject, at the end of what stands before the match. */
-  readonly relation: RegExp;
-  readonly pronoun: RegExp;
-  readonly owner: RegExp;
-  readonly self: RegExp;
-}
+/** The groups of the set of subjects. */
+const RELATION = 0, PRONOUN = 1, OWNER = 2, SELF = 3;
 
-let compiled: Subjects | undefined;
+let compiled: PatternSet | undefined;
 
-function subjects(): Subjects {
-  if (compiled !== undefined) return compiled;
-  const { lists } = safetyLexicon();
-  const of = (source: string): RegExp => compilePatterns([source], lists, "strict");
-  compiled = {
-    relation: of("@others"),
-    pronoun: of("@other_pronouns"),
-    owner: of("@others_owner"),
-    self: of("@self"),
-  };
+function subjects(): PatternSet {
+  compiled ??= new PatternSet(
+    [["@others"], ["@other_pronouns"], ["@others_owner"], ["@self"]],
+    safetyLexicon().lists,
+  );
   return compiled;
 }
 
@@ -34,13 +24,6 @@ const FIRST_PERSON = /(?:ই|ছি|ব|বো|লাম|তাম|মু)[\p{P}
 /** Endings that only the third person has: চায়, করবে, যাচ্ছে, করেছিল. */
 const THIRD_PERSON =
   /(?:চায়|চায়|ছে|বে|ছেন|বেন|চান|ছিল|লেন|(?:chay|chae|che|be|chan|ben))[\p{P}\s]*$/iu;
-
-/** Index just after the last match of an expression; -1 without one. */
-function lastEnd(text: string, expression: RegExp): number {
-  let end = -1;
-  for (const found of text.matchAll(expression)) end = found.index + found[0].length;
-  return end;
-}
 
 const wordsIn = (text: string): number => text.split(" ").filter((word) => word !== "").length;
 
@@ -51,23 +34,22 @@ const wordsIn = (text: string): number => text.split(" ").filter((word) => word 
  * @param key the match key, idioms blanked
  * @param original the original words of the match
  */
-export function aboutSomebodyElse(
-  key: string,
-  index: number,
-  match: string,
-  original: string,
-): boolean {
-  const { relation, pronoun, owner, self } = subjects();
-  const clause = key.slice(Math.max(0, index - 160), index).replace(/^.*[.,] /s, "");
-  const whole = clause + match;
-  const subject = Math.max(lastEnd(clause, relation), lastEnd(clause, pronoun));
-  const selfAt = lastEnd(whole, self);
-  if (FIRST_PERSON.test(original.normalize("NFC"))) return false;
-  const third = THIRD_PERSON.test(original.normalize("NFC"));
-  const genitive = lastEnd(clause, owner);
-  if (genitive >= 0 && selfAt <= genitive && wordsIn(clause.slice(genitive)) <= 1) return true;
-  if (subject >= 0 && selfAt <= subject) return third || wordsIn(clause.slice(subject)) <= 3;
-  const after = key.slice(index + match.length).replace(/[.,] .*$/s, "");
-  const next = after.split(" ").slice(0, 3).join(" ") + " ";
-  return third && selfAt < 0 && next.search(relation) >= 0;
+export function aboutSomebodyElse(key: string, match: PatternMatch, original: string): boolean {
+  const ending = original.normalize("NFC");
+  if (FIRST_PERSON.test(ending)) return false;
+  const third = THIRD_PERSON.test(ending);
+  const clause = key.slice(Math.max(0, match.start - 160), match.start).replace(/^.*[.,] /s, "");
+  const found = subjects().find(clause + key.slice(match.start, match.end) + " ");
+  const last = (...groups: number[]): number =>
+    Math.max(-1, ...found.filter((one) => groups.includes(one.group)).map((one) => one.end));
+  const self = last(SELF);
+  const within = (end: number): boolean => end >= 0 && end <= clause.length && self <= end;
+  const owner = last(OWNER);
+  if (within(owner) && wordsIn(clause.slice(owner)) <= 1) return true;
+  const subject = last(RELATION, PRONOUN);
+  if (within(subject)) return third || wordsIn(clause.slice(subject)) <= 3;
+  const after = key.slice(match.end).replace(/[.,] .*$/s, "").trim().split(" ").slice(0, 3).join(
+    " ",
+  );
+  return third && self < 0 && subjects().groupsIn(`${after} `).has(RELATION);
 }

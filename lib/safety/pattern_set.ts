@@ -1,0 +1,179 @@
+/**
+ * Finding many patterns in a match key at once, in time that grows with the text alone.
+ *
+ * @module
+ */
+import { firstWords, type Lists, type Node, PatternReader } from "./pattern.ts";
+import { SoundStream } from "./sound_stream.ts";
+import { WordAutomaton } from "./word_automaton.ts";
+
+/** A pattern found: which group of patterns, and the stretch of the key. */
+export interface PatternMatch {
+  readonly group: number;
+  readonly start: number;
+  /** Index just after its last sound. */
+  readonly end: number;
+}
+
+interface Pattern {
+  readonly group: number;
+  readonly nodes: readonly Node[];
+}
+
+/**
+ * Groups of patterns, compiled together.
+ *
+ * @example
+ * ```ts
+ * import { PatternSet } from "@lib/safety/pattern_set.ts";
+ * import { matchKeyOf } from "@lib/safety/key.ts";
+ * import { assertEquals } from "@std/assert";
+ * const set = new PatternSet([["মন .. (ভালো নেই|খারাপ)"]], {});
+ * const found = (text: string) => set.find(matchKeyOf(text).text).length;
+ * assertEquals(["মনটা", "আমার মন আজ ভাল নেই", "mon valo nei"].map(found), [0, 1, 1]);
+ * ```
+ */
+export class PatternSet {
+  readonly #automaton = new WordAutomaton();
+  readonly #byFirst = new Map<number, Pattern[]>();
+
+  /** @throws {PatternError} a pattern that cannot be read */
+  constructor(groups: readonly (readonly string[])[], lists: Lists) {
+    const reader = new PatternReader(this.#automaton, lists);
+    groups.forEach((sources, group) => {
+      for (const source of sources) {
+        const pattern = { group, nodes: reader.read(source) };
+        for (const word of firstWords(pattern.nodes, source)) {
+          const list = this.#byFirst.get(word);
+          if (list === undefined) this.#byFirst.set(word, [pattern]);
+          else list.push(pattern);
+        }
+      }
+    });
+  }
+
+  /**
+   * Every place where a pattern of a group begins, with its shortest end.
+   *
+   * @param key text of a match key
+   * @param loose also over letters spaced apart and words joined
+   * @param wanted the groups looked for; all without it
+   */
+  find(key: string, loose = false, wanted?: (group: number) => boolean): PatternMatch[] {
+    const stream = new SoundStream(key, loose);
+    const search = new Search(this.#automaton, stream);
+    const found: PatternMatch[] = [];
+    for (let at = 0; at < stream.chars.length; at = stream.nextStart(at)) {
+      const ends = new Map<number, number>();
+      const tried = new Set<Pattern>();
+      for (const word of search.wordsAt(at).keys()) {
+        for (const pattern of this.#byFirst.get(word) ?? []) {
+          if (tried.has(pattern) || (wanted !== undefined && !wanted(pattern.group))) continue;
+          tried.add(pattern);
+          for (const end of search.ends(pattern.nodes, at)) {
+            if (stream.isStart(end) && end < (ends.get(pattern.group) ?? Infinity)) {
+              ends.set(pattern.group, end);
+            }
+          }
+        }
+      }
+      for (const [group, end] of ends) {
+        found.push({ group, start: stream.place(at), end: stream.place(end - 1) + 1 });
+      }
+    }
+    return found;
+  }
+
+  /** The groups of which a pattern stands in the key. */
+  groupsIn(key: string): Set<number> {
+    return new Set(this.find(key).map(({ group }) => group));
+  }
+
+  /** The key with every match blanked by underscores. */
+  blank(key: string): string {
+    let blanked = key;
+    for (const { start, end } of this.find(key)) {
+      blanked = blanked.slice(0, start) + blanked.slice(start, end).replace(/[^ ]/g, "_") +
+        blanked.slice(end);
+    }
+    return blanked;
+  }
+}
+
+/** One search: what was found at a place is remembered. */
+class Search {
+  readonly #words: (ReadonlyMap<number, readonly number[]> | undefined)[] = [];
+  readonly #groups = new Map<Node, Map<number, ReadonlySet<number>>>();
+
+  constructor(readonly automaton: WordAutomaton, readonly stream: SoundStream) {}
+
+  /** The words that begin at a place, with their ends. */
+  wordsAt(at: number): ReadonlyMap<number, readonly number[]> {
+    const known = this.#words[at];
+    if (known !== undefined) return known;
+    const found = new Map<number, number[]>();
+    const matches = at < this.stream.chars.length ? this.automaton.matchesAt(this.stream, at) : [];
+    for (const { word, end } of matches) {
+      const ends = found.get(word);
+      if (ends === undefined) found.set(word, [end]);
+      else if (!ends.includes(end)) ends.push(end);
+    }
+    this.#words[at] = found;
+    return found;
+  }
+
+  /** Every place where a sequence that begins here can end. */
+  ends(nodes: readonly Node[], from: number): ReadonlySet<number> {
+    let places: Iterable<number> = [from];
+    for (const node of nodes) {
+      const next = new Set<number>();
+      for (const place of places) for (const end of this.#nodeEnds(node, place)) next.add(end);
+      if (next.size === 0) return next;
+      places = next;
+    }
+    return new Set(places);
+  }
+
+  #nodeEnds(node: Node, at: number): Iterable<number> {
+    switch (node.type) {
+      case "word":
+        return this.wordsAt(at).get(node.word) ?? [];
+      case "gap":
+        return this.#gapEnds(at, node.most, node.wide);
+      case "group": {
+        const known = this.#groups.get(node) ?? new Map<number, ReadonlySet<number>>();
+        this.#groups.set(node, known);
+        let ends = known.get(at);
+        if (ends === undefined) {
+          ends = this.#groupEnds(node, at);
+          known.set(at, ends);
+        }
+        return ends;
+      }
+    }
+  }
+
+  #groupEnds(node: Extract<Node, { type: "group" }>, at: number): ReadonlySet<number> {
+    const ends = new Set<number>();
+    if (node.mode === "not") {
+      const follows = node.options.some((option) => this.ends(option, at).size > 0);
+      return follows ? ends : ends.add(at);
+    }
+    if (node.mode === "optional") ends.add(at);
+    for (const option of node.options) for (const end of this.ends(option, at)) ends.add(end);
+    return ends;
+  }
+
+  #gapEnds(from: number, most: number, wide: boolean): number[] {
+    const ends = [from];
+    if (!this.stream.isStart(from)) return ends;
+    let at = from;
+    for (let count = 0; count < most && at < this.stream.chars.length; count++) {
+      const char = this.stream.chars.charAt(at);
+      if (char === "." || (char === "," && !wide)) break;
+      at = this.stream.nextStart(at);
+      ends.push(at);
+    }
+    return ends;
+  }
+}
