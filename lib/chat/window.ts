@@ -1,5 +1,5 @@
 /** The part of a conversation that the model is given: as many whole turns as fit. */
-import { conversationMessages, encodePrompt } from "@lib/chat/prompt.ts";
+import { encodePrompt } from "@lib/chat/prompt.ts";
 import type { Message } from "@lib/chat/template.ts";
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 
@@ -61,11 +61,11 @@ export function fitWindow(
   room: number,
 ): Window {
   checkForm(messages);
-  const safe = conversationMessages(messages);
-  const starts = turnStarts(safe);
-  const head = safe.slice(0, starts[0]);
+  const turns = messages.filter(({ role, content }) => role !== "system" || content.trim() !== "");
+  const starts = turnStarts(turns);
+  const head = turns.slice(0, starts[0]);
   const from = (turn: number): Window => {
-    const kept = [...head, ...safe.slice(starts[turn])];
+    const kept = [...head, ...turns.slice(starts[turn])];
     return { messages: kept, ids: encodePrompt(tokenizer, kept), dropped: turn };
   };
   const fits = ({ ids }: Window) => ids.length <= room;

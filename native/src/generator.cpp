@@ -336,8 +336,8 @@ void Generator::prefill_pass(const Rows& rows, int64_t first_logit) {
   const int64_t wanted = static_cast<int64_t>(rows.last.size());
   if (wanted == 0) return;
   upload_vector(last_, rows.last, d);
-  ops::gather_rows(gathered_, residual_, last_, wanted, arch.H, d);
-  ops::gather_rows(gathered_delta_, delta_, last_, wanted, arch.H, d);
+  ops::gather_rows(gathered_, residual_, arch.H, last_, wanted, arch.H, d);
+  ops::gather_rows(gathered_delta_, delta_, arch.H, last_, wanted, arch.H, d);
   ops::rmsnorm_forward(normed_, arch.H, nullptr, gathered_, gathered_, gathered_delta_,
                        model_->weights().final_norm(), wanted, arch.H, arch.eps(), d);
   ops::linear_decode_f32(logits_ + first_logit * arch.V, arch.V, normed_, arch.H, wanted,
