@@ -98,5 +98,4 @@ export interface Answering {
    * @throws {TurnError | BusyError} before the first event, where it cannot begin
    */
   answer(request: TurnRequest): AsyncIterable<TurnEvent>;
-  close(): Promise<void>;
 }

@@ -1,11 +1,8 @@
 /** The models behind the server: turns of the conversation, decoded together by the scheduler. */
-import { systemPromptPrefix } from "@lib/chat/prefix.ts";
 import { type Message, TemplateError } from "@lib/chat/template.ts";
-import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import { WindowError } from "@lib/chat/window.ts";
-import type { Model } from "@lib/engine/model.ts";
 import { SamplingError } from "@lib/generation/sampling.ts";
-import { RequestError, Scheduler, SchedulerFull } from "@lib/generation/scheduler.ts";
+import { RequestError, type Scheduler, SchedulerFull } from "@lib/generation/scheduler.ts";
 import { answerTurn, type TurnResult as SpokenTurn } from "@lib/generation/turn.ts";
 import type { Region } from "@lib/safety/mod.ts";
 import {
@@ -22,12 +19,6 @@ import {
 /** How the models are served. */
 export interface ModelAnsweringOptions {
   readonly models: readonly ServedModel[];
-  /** Answers decoded together, of base and of tuned. */
-  readonly places: number;
-  /** Requests that may wait for a place; more are refused. */
-  readonly maxWaiting: number;
-  /** Longest prompt and answer together, in tokens. */
-  readonly contextTokens: number;
   /** For conversations that bring none of their own. */
   readonly systemPrompt: string;
   /** For requests that ask for none. */
@@ -35,27 +26,12 @@ export interface ModelAnsweringOptions {
   readonly region: Region;
 }
 
-/** Answers with a model on this machine. */
+/** Answers with a model on this machine. Its scheduler stays the caller's to close. */
 export class ModelAnswering implements Answering {
   readonly #scheduler: Scheduler;
 
-  private constructor(readonly options: ModelAnsweringOptions, scheduler: Scheduler) {
+  constructor(scheduler: Scheduler, readonly options: ModelAnsweringOptions) {
     this.#scheduler = scheduler;
-  }
-
-  /** Takes over a model with its adapter attached, if there is one; it stays the caller's to close. */
-  static async open(
-    model: Model,
-    tokenizer: Tokenizer,
-    options: ModelAnsweringOptions,
-  ): Promise<ModelAnswering> {
-    const scheduler = await Scheduler.create(model, tokenizer, {
-      maxSequences: options.places,
-      maxSequenceTokens: options.contextTokens,
-      maxWaiting: options.maxWaiting,
-      prefixIds: [systemPromptPrefix(tokenizer, options.systemPrompt)],
-    });
-    return new ModelAnswering(options, scheduler);
   }
 
   get models(): readonly ServedModel[] {
@@ -63,7 +39,7 @@ export class ModelAnswering implements Answering {
   }
 
   get contextTokens(): number {
-    return this.options.contextTokens;
+    return this.#scheduler.options.maxSequenceTokens;
   }
 
   get live(): number {
@@ -95,10 +71,6 @@ export class ModelAnswering implements Answering {
     const { systemPrompt } = this.options;
     if (messages[0]?.role === "system" || systemPrompt === "") return messages;
     return [{ role: "system", content: systemPrompt }, ...messages];
-  }
-
-  close(): Promise<void> {
-    return this.#scheduler.close();
   }
 }
 

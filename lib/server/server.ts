@@ -71,8 +71,11 @@ const CLIENT_GONE = 499;
 /** Time that answers under way get to end in when the server stops. */
 export const STOP_LIMIT_MS = 20_000;
 
+/** Where the server listens unless another address is asked for. */
+export const LOOPBACK = "127.0.0.1";
+
 /** @throws {ServerOptionsError} an address others can reach without a token that cannot be guessed */
-function checkOptions(host: string, token: string | null): void {
+export function checkExposure(host: string, token: string | null): void {
   if (token === null && !isLoopback(host)) {
     throw new ServerOptionsError(
       `--host ${host}: expected a token too, since others can reach this address, found none. ` +
@@ -93,8 +96,8 @@ function checkOptions(host: string, token: string | null): void {
  * @throws {ServerOptionsError} options that would leave it open
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { host = "127.0.0.1", port = 0, token = null } = options;
-  checkOptions(host, token);
+  const { host = LOOPBACK, port = 0, token = null } = options;
+  checkExposure(host, token);
   const state = new ServerState(options, { host, token });
   const routes = await routesOf(state);
   const server = Deno.serve(

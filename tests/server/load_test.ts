@@ -1,6 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import { systemPromptPrefix } from "@lib/chat/prefix.ts";
 import { SYSTEM_PROMPT } from "@lib/config.ts";
 import { Tokenizer } from "@lib/chat/tokenizer.ts";
+import { Scheduler } from "@lib/generation/scheduler.ts";
 import { ModelAnswering } from "@lib/server/model_answering.ts";
 import type { RunningServer } from "@lib/server/server.ts";
 import { startServer } from "@lib/server/server.ts";
@@ -19,13 +21,15 @@ async function withTinyModel(
   const failures: string[] = [];
   const model = await loadModel(TINY_FOLDER, { backend: "cpu" });
   await attachTinyAdapter(model);
-  const answering = await ModelAnswering.open(model, await Tokenizer.load(TINY_FOLDER), {
-    ...limits,
+  const tokenizer = await Tokenizer.load(TINY_FOLDER);
+  const { places: maxSequences, maxWaiting } = limits;
+  const scheduler = await Scheduler.create(model, tokenizer, {
+    ...{ maxSequences, maxWaiting, maxSequenceTokens: 512 },
+    prefixIds: [systemPromptPrefix(tokenizer, SYSTEM_PROMPT)],
+  });
+  const answering = new ModelAnswering(scheduler, {
     models: (["base", "tuned"] as const).map((id) => ({ id, source: "tiny", created: 0 })),
-    contextTokens: 512,
-    systemPrompt: SYSTEM_PROMPT,
-    sampling: SAMPLING,
-    region: "BD",
+    ...{ systemPrompt: SYSTEM_PROMPT, sampling: SAMPLING, region: "BD" },
   });
   const server = await startServer({
     answering,
@@ -38,7 +42,7 @@ async function withTinyModel(
     assertEquals(failures, []);
   } finally {
     await server.stop(0);
-    await answering.close();
+    await scheduler.close();
     await model.close();
     await Deno.remove(folder, { recursive: true });
   }

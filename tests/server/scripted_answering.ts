@@ -92,10 +92,6 @@ export class ScriptedAnswering implements Answering {
       result: { finish: "stop", promptTokens: 11, completionTokens: count, guard: CALM },
     };
   }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
 }
 
 const NOTHING = { promptTokens: 0, completionTokens: 0 };
