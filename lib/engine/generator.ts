@@ -33,8 +33,8 @@ export interface Sampling {
   readonly seed?: number;
 }
 
-/** Why a sequence ended; `none` while it is live. */
-export const FINISHES = ["none", "stop", "length", "removed"] as const;
+/** Why a sequence ended; `none` while it is live; `failed`: its logits are not finite. */
+export const FINISHES = ["none", "stop", "length", "removed", "failed"] as const;
 export type Finish = (typeof FINISHES)[number];
 
 /** One decoded token. */
