@@ -221,8 +221,3 @@ export class Generator implements AsyncDisposable {
     return this.close();
   }
 }
-
-/** Statuses that mean "run first, then add again". */
-export function isFull(error: unknown): boolean {
-  return error instanceof EngineError && error.status === "out_of_memory";
-}
