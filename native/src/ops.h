@@ -294,12 +294,12 @@ void swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T,
 void swiglu_backward(act_t* gate_up, const act_t* dout, int64_t ld_dout, int64_t T, int64_t F,
                      Device& d);
 
-// out [n, H] = x[rows], both with leading dimension ld;  dx[rows] += dout, rows ascending, repeats
-// allowed, fixed order.
+// out [n, H] = x[rows];  dx[rows] += dout [n, H], rows ascending, repeats allowed, fixed order. Both
+// matrices have the leading dimension ld.
 void gather_rows(act_t* out, const act_t* x, int64_t ld, const int32_t* rows, int64_t n, int64_t H,
                  Device& d);
-void scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,
-                      Device& d);
+void scatter_add_rows(act_t* dx, const act_t* dout, int64_t ld, const int32_t* rows, int64_t n,
+                      int64_t H, Device& d);
 
 // ---- Loss -----------------------------------------------------------------------------------
 

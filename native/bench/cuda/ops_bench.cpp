@@ -250,7 +250,9 @@ void layers(int64_t T) {
   moves("gather_rows", 2 * row,
         [&] { ops::gather_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device()); });
   moves("scatter_add_rows", 3 * row,
-        [&] { ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device()); });
+        [&] {
+          ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
+        });
   const int64_t targets = std::min<int64_t>(T, 2048), chunk = 16032;  // an eighth of the vocabulary
   const Block<float> logits(targets * chunk), expected(targets * kHidden), softmax(targets * 4);
   const Block<act_t> terms(targets * chunk);
