@@ -64,9 +64,11 @@ export class PatternSet {
     const search = new Search(this.#automaton, stream);
     const found: PatternMatch[] = [];
     for (let at = 0; at < stream.chars.length; at = stream.nextStart(at)) {
+      const words = search.wordsAt(at);
+      if (words.size === 0) continue;
       const ends = new Map<number, number>();
       const tried = new Set<Pattern>();
-      for (const word of search.wordsAt(at).keys()) {
+      for (const word of words.keys()) {
         for (const pattern of this.#byFirst.get(word) ?? []) {
           if (tried.has(pattern) || (wanted !== undefined && !wanted(pattern.group))) continue;
           tried.add(pattern);
@@ -100,10 +102,13 @@ export class PatternSet {
   }
 }
 
+const NO_WORDS: ReadonlyMap<number, readonly number[]> = new Map();
+const NOWHERE: readonly number[] = [];
+
 /** One search: what was found at a place is remembered. */
 class Search {
   readonly #words: (ReadonlyMap<number, readonly number[]> | undefined)[] = [];
-  readonly #groups = new Map<Node, Map<number, ReadonlySet<number>>>();
+  readonly #groups = new Map<Node, (readonly number[] | undefined)[]>();
 
   constructor(readonly automaton: WordAutomaton, readonly stream: SoundStream) {}
 
@@ -111,8 +116,9 @@ class Search {
   wordsAt(at: number): ReadonlyMap<number, readonly number[]> {
     const known = this.#words[at];
     if (known !== undefined) return known;
-    const found = new Map<number, number[]>();
     const matches = at < this.stream.chars.length ? this.automaton.matchesAt(this.stream, at) : [];
+    if (matches.length === 0) return this.#words[at] = NO_WORDS;
+    const found = new Map<number, number[]>();
     for (const { word, end } of matches) {
       const ends = found.get(word);
       if (ends === undefined) found.set(word, [end]);
@@ -123,45 +129,47 @@ class Search {
   }
 
   /** Every place where a sequence that begins here can end. */
-  ends(nodes: readonly Node[], from: number): ReadonlySet<number> {
-    let places: Iterable<number> = [from];
+  ends(nodes: readonly Node[], from: number): readonly number[] {
+    let places: readonly number[] = [from];
     for (const node of nodes) {
-      const next = new Set<number>();
-      for (const place of places) for (const end of this.#nodeEnds(node, place)) next.add(end);
-      if (next.size === 0) return next;
-      places = next;
+      const only = places[0];
+      if (only === undefined) return NOWHERE;
+      places = places.length === 1 ? this.#nodeEnds(node, only) : this.#allEnds(node, places);
     }
-    return new Set(places);
+    return places;
   }
 
-  #nodeEnds(node: Node, at: number): Iterable<number> {
+  #allEnds(node: Node, places: readonly number[]): readonly number[] {
+    const ends: number[] = [];
+    for (const place of places) {
+      for (const end of this.#nodeEnds(node, place)) if (!ends.includes(end)) ends.push(end);
+    }
+    return ends;
+  }
+
+  #nodeEnds(node: Node, at: number): readonly number[] {
     switch (node.type) {
       case "word":
-        return this.wordsAt(at).get(node.word) ?? [];
+        return this.wordsAt(at).get(node.word) ?? NOWHERE;
       case "gap":
         return this.#gapEnds(at, node.most, node.wide);
       case "group": {
-        const known = this.#groups.get(node) ?? new Map<number, ReadonlySet<number>>();
-        this.#groups.set(node, known);
-        let ends = known.get(at);
-        if (ends === undefined) {
-          ends = this.#groupEnds(node, at);
-          known.set(at, ends);
-        }
-        return ends;
+        let known = this.#groups.get(node);
+        if (known === undefined) this.#groups.set(node, known = []);
+        return known[at] ??= this.#groupEnds(node, at);
       }
     }
   }
 
-  #groupEnds(node: Extract<Node, { type: "group" }>, at: number): ReadonlySet<number> {
-    const ends = new Set<number>();
+  #groupEnds(node: Extract<Node, { type: "group" }>, at: number): readonly number[] {
     if (node.mode === "not") {
-      const follows = node.options.some((option) => this.ends(option, at).size > 0);
-      return follows ? ends : ends.add(at);
+      return node.options.some((option) => this.ends(option, at).length > 0) ? NOWHERE : [at];
     }
-    if (node.mode === "optional") ends.add(at);
-    for (const option of node.options) for (const end of this.ends(option, at)) ends.add(end);
-    return ends;
+    const ends: number[] = node.mode === "optional" ? [at] : [];
+    for (const option of node.options) {
+      for (const end of this.ends(option, at)) if (!ends.includes(end)) ends.push(end);
+    }
+    return ends.length === 0 ? NOWHERE : ends;
   }
 
   #gapEnds(from: number, most: number, wide: boolean): number[] {

@@ -269,7 +269,7 @@ function vowelPiece(phone: Phone, before: Phone | undefined, last: boolean): Pie
     case "u":
       return [last ? piece("u") : piece("u", "o")];
     case "e":
-      return [last ? piece("e", "ai", "ay", "ey") : piece("e", "i")];
+      return [last ? piece("e", "ey") : piece("e", "i")];
     case "o":
       return phone.letters === "অ" ? [maybe("o")] : [last ? maybe("o", "u") : piece("o", "u")];
     default:
@@ -284,13 +284,13 @@ function consonantPiece(phone: Phone, before: Phone | undefined, last: boolean):
   }
   switch (phone.key) {
     case "c":
-      return [piece("c", "s")];
+      return [phone.letters === "ছ" ? piece("c", "s") : piece("c")];
     case "y":
       return [last ? piece("y", "i", "e") : maybe("y", "i", "e", "o")];
     case "N":
       return [piece("N", "Ng", "n")];
     case "F":
-      return [piece("F", "p")];
+      return [piece("F")];
     case "g":
       return phone.letters === "ঞ" ? [piece("g", "gy", "jn")] : [piece("g")];
     default:

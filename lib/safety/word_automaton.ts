@@ -35,6 +35,9 @@ interface Reading {
   readonly next: Map<string, Reading | null>;
 }
 
+/** Sounds that a token's first word must have to be found joined to the next one. */
+const LEAST_JOINED = 3;
+
 /** Most readings that are kept. */
 const KEPT_READINGS = 100_000;
 
@@ -94,7 +97,7 @@ export class WordAutomaton {
     else {
       state.whole.push(id);
       if (BENGALI.test(letters) && !KEEPS_ITS_FORM.has(letters)) {
-        this.#branch(state, { options: ["i", "o", "y"], optional: false }).whole.push(id);
+        this.#branch(state, { options: ["i", "o"], optional: false }).whole.push(id);
       }
     }
   }
@@ -136,7 +139,9 @@ export class WordAutomaton {
       if (reading === null) break;
       const end = at + 1;
       const boundary = stream.isStart(end);
-      if (boundary || stream.loose) { for (const word of reading.whole) found.push({ word, end }); }
+      if (boundary || (stream.loose && (end - from >= LEAST_JOINED || !stream.isStart(from)))) {
+        for (const word of reading.whole) found.push({ word, end });
+      }
       if (reading.stems.length > 0) {
         const tokenEnd = boundary ? end : stream.nextStart(end);
         for (const word of reading.stems) found.push({ word, end: tokenEnd });
