@@ -180,6 +180,7 @@ class ChatSession {
     });
     if (shown !== "") this.io.write("\n");
     if (stopped) this.io.note("(stopped)");
+    else if (shown === "" && result !== null) this.io.note("(The model said nothing.)");
     this.#remember(user, shown.trim(), seed, result);
   }
 

@@ -1,10 +1,20 @@
 /** One request under way: its tokens on their way to text and to its reader. */
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import type { GeneratedToken } from "@lib/engine/generator.ts";
+import { EngineError } from "@lib/engine/status.ts";
 import { StreamDecoder } from "@lib/generation/decoder.ts";
 import { Outbox } from "@lib/generation/outbox.ts";
 import type { AnswerFinish, AnswerRequest } from "@lib/generation/request.ts";
 import { StopStrings } from "@lib/generation/stop_strings.ts";
+
+/** A failure of one sequence, not of the engine. */
+function notFinite(): EngineError {
+  return new EngineError(
+    "not_finite",
+    "Expected finite logits, found NaN or infinity for this prompt. Look at the adapter's and the " +
+      "base's weights; train again with a lower learning rate if the adapter is to blame.",
+  );
+}
 
 /** A place in the queue, then in the decode. */
 export class Ticket {
@@ -63,6 +73,7 @@ export class Ticket {
     let finish: AnswerFinish | null = null;
     for (const { token, logprob, finish: native } of fresh) {
       if (this.#over || finish !== null) break;
+      if (native === "failed") return this.fail(notFinite());
       ids.push(token);
       this.#tokens++;
       this.#logprob += logprob;

@@ -26,12 +26,12 @@ const PRECEDENCE: readonly InputKind[] = [
   "threat",
   "abuse",
   "minor",
+  "bereavement",
   "third_party",
   "indirect",
-  "bereavement",
+  "jailbreak",
   "medical",
   "legal",
-  "jailbreak",
   "distress",
   "none",
 ];
@@ -134,12 +134,18 @@ function findingOf(
   text: string,
 ): Finding[] {
   const span = spanOf(key, match, text, rule.id, rule.kind);
-  if (rule.about === "anyone" || !aboutSomebodyElse(visible, match, span.text)) {
+  if (rule.about === "anyone" || !aboutSomebodyElse(visible, match, withNextWord(text, span))) {
     return [{ kind: rule.kind, level: rule.level, span }];
   }
   if (rule.about === "only_writer") return [];
   const level = rule.kind === "attempt" ? 3 : 2;
   return [{ kind: "third_party", level, span: { ...span, kind: "third_party" } }];
+}
+
+/** The words of a span and the one after it, where a verb may end. */
+function withNextWord(text: string, { start, end }: Span): string {
+  const next = /^[\s]*[^\s।,.!?]{1,20}/u.exec(text.slice(end, end + 24))?.[0] ?? "";
+  return text.slice(start, end) + next;
 }
 
 /** The original stretch behind a match in the key. */

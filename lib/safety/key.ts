@@ -55,6 +55,34 @@ class KeyBuilder {
   }
 }
 
+/** Words of romanised Bengali that are written short. */
+const SHORTHAND: Readonly<Record<string, string>> = {
+  amr: "amar",
+  amk: "amake",
+  ame: "ami",
+  tmr: "tomar",
+  tmk: "tomake",
+  vlo: "valo",
+  krte: "korte",
+  krbo: "korbo",
+  kre: "kore",
+  krsi: "korsi",
+  krchi: "korchi",
+  hbe: "hobe",
+  bchte: "bachte",
+  thkte: "thakte",
+  thkbo: "thakbo",
+  prchi: "parchi",
+  prsi: "parsi",
+  prbo: "parbo",
+  jbo: "jabo",
+  khbo: "khabo",
+  dbo: "debo",
+  sb: "sob",
+  kno: "keno",
+  r: "ar",
+};
+
 const SENTENCE_END = /[।॥?!.…\n]/u;
 const PAUSE = /[,;:()\[\]{}—–،؛]/u;
 /** Written inside a word without parting it: don't, মা'র. */
@@ -78,13 +106,24 @@ function unstretched(letters: readonly Letter[]): Letter[] {
   return kept;
 }
 
+/** A shorthand word as the word it stands for; its letters keep the place of the whole. */
+function spelledOut(letters: readonly Letter[]): readonly Letter[] {
+  const first = letters[0];
+  const full = first?.script === "latin"
+    ? SHORTHAND[letters.map((letter) => letter.char).join("")]
+    : undefined;
+  if (first === undefined || full === undefined) return letters;
+  const end = letters.at(-1)?.end ?? first.end;
+  return [...full].map((char) => ({ char, script: "latin", start: first.start, end }));
+}
+
 function addWord(builder: KeyBuilder, letters: readonly Letter[]): void {
   const script = letters[0]?.script;
   if (script === "digit") {
     for (const { char, start, end } of letters) builder.add(char, start, end);
     return;
   }
-  const plain = unstretched(letters);
+  const plain = spelledOut(unstretched(letters));
   const phones = script === "latin"
     ? romanPhones(plain.map((letter) => letter.char).join(""))
     : bengaliPhones(plain.map((letter) => letter.char))

@@ -121,9 +121,14 @@ const UNITS = /^(?:mg|ml|gm?|kg|km|am|pm|st|nd|rd|th|x|yrs?|years?|bo?cho?r|ta|t
 export function lettersOf(text: string): Letter[] {
   const letters = plainLetters(text);
   const isLatin = (at: number): boolean => letters[at]?.script === "latin";
+  const isBengali = (at: number): boolean => letters[at]?.script === "bengali";
   for (let at = 0; at < letters.length; at++) {
     const letter = letters[at];
     if (letter === undefined || (letter.script !== "digit" && letter.script !== "mark")) continue;
+    if (letter.script === "digit" && isBengali(at - 1) && isBengali(at + 1)) {
+      letters.splice(at--, 1);
+      continue;
+    }
     const table = letter.script === "digit" ? DIGIT_LETTERS : SYMBOL_LETTERS;
     const char = table[letter.char];
     if (char === undefined) continue;

@@ -269,7 +269,7 @@ function vowelPiece(phone: Phone, before: Phone | undefined, last: boolean): Pie
     case "u":
       return [last ? piece("u") : piece("u", "o")];
     case "e":
-      return [last ? piece("e", "ai", "ay", "ey") : piece("e", "i")];
+      return [last ? piece("e", "ey") : piece("e", "i")];
     case "o":
       return phone.letters === "অ" ? [maybe("o")] : [last ? maybe("o", "u") : piece("o", "u")];
     default:
@@ -290,7 +290,7 @@ function consonantPiece(phone: Phone, before: Phone | undefined, last: boolean):
     case "N":
       return [piece("N", "Ng", "n")];
     case "F":
-      return [piece("F", "p")];
+      return [piece("F")];
     case "g":
       return phone.letters === "ঞ" ? [piece("g", "gy", "jn")] : [piece("g")];
     default:

@@ -19,11 +19,22 @@ function subjects(): PatternSet {
   return compiled;
 }
 
-/** Endings that only the first person has: চাই, করব, যাচ্ছি, ছিলাম. */
-const FIRST_PERSON = /(?:ই|ছি|ব|বো|লাম|তাম|মু)[\p{P}\s]*$/u;
-/** Endings that only the third person has: চায়, করবে, যাচ্ছে, করেছিল. */
-const THIRD_PERSON =
-  /(?:চায়|চায়|ছে|বে|ছেন|বেন|চান|ছিল|লেন|(?:chay|chae|che|be|chan|ben))[\p{P}\s]*$/iu;
+/** Words that only the first person says of itself: চাই, করব, যাচ্ছি, ছিলাম. */
+const FIRST_PERSON = wordLike(
+  "চাই|চাইছি|চাচ্ছি|চাইতেছি|[^ ]*ছি|[^ ]*ব|[^ ]*বো|[^ ]*লাম|[^ ]*তাম|[^ ]*মু|যাই|দিই|পাই",
+);
+/** Words that only the third person is told of with: চায়, করবে, যাচ্ছে, করেছিল. */
+const THIRD_PERSON = wordLike(
+  "চায়|চান|[^ ]*ছে|[^ ]*বে|[^ ]*ছেন|[^ ]*বেন|[^ ]*ছিল|[^ ]*লেন|chay|chae|[^ ]*che|[^ ]*be|chan|[^ ]*ben|[^ ]*se",
+);
+
+function wordLike(source: string): RegExp {
+  const letter = "[\\p{L}\\p{M}]";
+  return new RegExp(
+    `(?<!${letter})(?:${source.normalize("NFC").replaceAll("[^ ]", letter)})(?!${letter})`,
+    "iu",
+  );
+}
 
 const wordsIn = (text: string): number => text.split(" ").filter((word) => word !== "").length;
 
@@ -32,13 +43,14 @@ const wordsIn = (text: string): number => text.split(" ").filter((word) => word 
  * clause and the writer does not.
  *
  * @param key the match key, idioms blanked
- * @param original the original words of the match
+ * @param original the original words of the match and the one after it
  */
 export function aboutSomebodyElse(key: string, match: PatternMatch, original: string): boolean {
-  const ending = original.normalize("NFC");
-  if (FIRST_PERSON.test(ending)) return false;
-  const third = THIRD_PERSON.test(ending);
-  const clause = key.slice(Math.max(0, match.start - 160), match.start).replace(/^.*[.,] /s, "");
+  const words = original.normalize("NFC");
+  if (FIRST_PERSON.test(words)) return false;
+  const third = THIRD_PERSON.test(words);
+  const before = key.slice(Math.max(0, match.start - 160), match.start);
+  const clause = third ? before : before.replace(/^.*[.,] /s, "");
   const found = subjects().find(clause + key.slice(match.start, match.end) + " ");
   const last = (...groups: number[]): number =>
     Math.max(-1, ...found.filter((one) => groups.includes(one.group)).map((one) => one.end));

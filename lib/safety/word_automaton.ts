@@ -35,7 +35,7 @@ interface Reading {
   readonly next: Map<string, Reading | null>;
 }
 
-/** Sounds that a word must have to be found joined to the next one. */
+/** Sounds that a token's first word must have to be found joined to the next one. */
 const LEAST_JOINED = 3;
 
 /** Most readings that are kept. */
@@ -139,7 +139,7 @@ export class WordAutomaton {
       if (reading === null) break;
       const end = at + 1;
       const boundary = stream.isStart(end);
-      if (boundary || (stream.loose && end - from >= LEAST_JOINED)) {
+      if (boundary || (stream.loose && (end - from >= LEAST_JOINED || !stream.isStart(from)))) {
         for (const word of reading.whole) found.push({ word, end });
       }
       if (reading.stems.length > 0) {

@@ -485,7 +485,8 @@ typedef enum qlora_finish {
   QLORA_FINISH_NONE = 0,   /* still live */
   QLORA_FINISH_STOP = 1,   /* a stop id */
   QLORA_FINISH_LENGTH = 2, /* max_new_tokens or max_sequence_tokens */
-  QLORA_FINISH_REMOVED = 3
+  QLORA_FINISH_REMOVED = 3,
+  QLORA_FINISH_FAILED = 4 /* its logits are not finite: no token was chosen, logprob is not finite */
 } qlora_finish;
 
 typedef struct qlora_generated_token {

@@ -510,10 +510,10 @@ int32_t Generator::finish_of(const Sequence& sequence) const {
 
 bool Generator::emit(Sequence& sequence, int32_t token, float logprob,
                      qlora_generated_token& out) {
-  if (!std::isfinite(logprob)) {
-    throw Error(QLORA_ERROR_NOT_FINITE,
-                "the logits of sequence " + std::to_string(sequence.id) +
-                    " are not finite; look at the adapter's and the base's weights");
+  if (!std::isfinite(logprob)) {  // it fails alone
+    out = {sequence.id, token, logprob, QLORA_FINISH_FAILED};
+    remove(sequence.id);
+    return true;
   }
   sequence.cached = static_cast<int64_t>(sequence.tokens.size());
   sequence.tokens.push_back(token);

@@ -44,8 +44,15 @@ function hubConfig(c: z.infer<typeof Case>): Record<string, unknown> {
   };
 }
 
-/** The model of one case, as `build` in make.py makes it. */
-export async function loadGoldenModel(name: string): Promise<Model> {
+/**
+ * The model of one case, as `build` in make.py makes it.
+ *
+ * @param change looks at the bytes of each base tensor before it is loaded
+ */
+export async function loadGoldenModel(
+  name: string,
+  change: (tensor: string, bytes: Uint8Array) => void = () => {},
+): Promise<Model> {
   const settings = Case.parse(JSON.parse(await Deno.readTextFile(`${GOLDEN}/${name}.json`)));
   const architecture = parseArchitecture(hubConfig(settings), `${name}.json`);
   const model = await Model.create(architecture, {
@@ -56,6 +63,7 @@ export async function loadGoldenModel(name: string): Promise<Model> {
   const names = [...file.header.tensors.keys()];
   for (const key of names.filter((key) => key.startsWith("base."))) {
     const { info, data } = await file.read(key);
+    change(key.slice("base.".length), data);
     await model.loadTensor(key.slice("base.".length), "BF16", info.shape, data);
   }
   await model.finalize();

@@ -8,6 +8,7 @@ import {
   type SchedulerOptions,
 } from "@lib/generation/scheduler.ts";
 import { SamplingError } from "@lib/generation/sampling.ts";
+import { loadGoldenModel } from "./golden_model.ts";
 import {
   PREFIX,
   promptOf,
@@ -208,6 +209,30 @@ Deno.test("a lost engine fails everybody with the reason, later requests too", (
     model.call = call;
     await scheduler.close();
   }));
+
+Deno.test("a prompt whose logits are not finite fails alone", async () => {
+  // One row of the embeddings is NaN: who writes that token is lost, nobody else.
+  const bad = 7;
+  await using model = await loadGoldenModel("mha_untied", (name, bytes) => {
+    if (name !== "model.embed_tokens.weight") return;
+    const width = bytes.length / 80;
+    for (let at = bad * width; at < (bad + 1) * width; at += 2) bytes.set([0xc0, 0x7f], at);
+  });
+  await using scheduler = await Scheduler.create(model, tokenizer, {
+    maxSequences: 3,
+    maxSequenceTokens: 40,
+  });
+  const ask = (...promptIds: number[]) =>
+    readAll(scheduler.submit({
+      system: "tuned",
+      promptIds,
+      sampling: { maxNewTokens: 3, stopIds: [] },
+    }));
+  const [fine, lost, alsoFine] = await Promise.allSettled([ask(1, 2), ask(1, bad), ask(3, 4)]);
+  assertEquals([fine?.status, alsoFine?.status], ["fulfilled", "fulfilled"]);
+  assert(lost?.status === "rejected" && /finite logits/.test(String(lost.reason)));
+  assertEquals((await ask(1, 2)).ids.length, 3);
+});
 
 Deno.test("an answer ends before its stop string, which is never shown in part", () =>
   withModel(async (model) => {
