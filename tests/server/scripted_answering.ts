@@ -36,7 +36,7 @@ export function scriptedPieces(system: string, question: string): string[] {
   return [told, ...own];
 }
 
-/** Answers by script. A question `!busy`, `!long`, `!break` or `!danger` gets what it asks for. */
+/** Answers by script. A question `!busy`, `!long`, `!old`, `!break` or `!danger` gets what it asks for. */
 export class ScriptedAnswering implements Answering {
   readonly models: readonly ServedModel[];
   readonly contextTokens = 512;
@@ -87,9 +87,10 @@ export class ScriptedAnswering implements Answering {
       yield { text, result: null };
       count++;
     }
+    const guard = question === "!old" ? { ...CALM, dropped_turns: 2 } : CALM;
     yield {
       text: "",
-      result: { finish: "stop", promptTokens: 11, completionTokens: count, guard: CALM },
+      result: { finish: "stop", promptTokens: 11, completionTokens: count, guard },
     };
   }
 }

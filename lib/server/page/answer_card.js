@@ -58,7 +58,8 @@ export class AnswerCard {
   end(ended) {
     this.ended = ended;
     const remark = Object.entries(REMARKS).find(([action]) => action === ended.action)?.[1];
-    this.close(remark ?? (ended.finish === "length" ? "cutByLength" : null));
+    const dropped = ended.dropped > 0 ? "oldestDropped" : null;
+    this.close(remark ?? (ended.finish === "length" ? "cutByLength" : dropped));
   }
 
   /** Ends it without its being whole. @param {TextKey | null} remarkKey */

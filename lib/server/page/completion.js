@@ -12,6 +12,7 @@
 /**
  * @typedef {object} Ended
  * @property {"stop" | "length" | "content_filter"} finish
+ * @property {number} dropped turns at the beginning that the model no longer saw
  * @property {string} action what the guardrails did: `none`, `note`, `fixed_reply` or `replaced`
  */
 
@@ -56,7 +57,8 @@ export async function readAnswer({ signal, ...request }, onText) {
       const choice = chunk.choices?.[0];
       if (choice?.delta?.content) onText(choice.delta.content);
       if (choice?.finish_reason) {
-        ended = { finish: choice.finish_reason, action: chunk.guardrails?.action ?? "none" };
+        const { action = "none", dropped_turns: dropped = 0 } = chunk.guardrails ?? {};
+        ended = { finish: choice.finish_reason, action, dropped };
       }
     }
   } catch (error) {

@@ -293,6 +293,13 @@ browserTest(
   },
 );
 
+browserTest("a conversation too long for the model is said to be", {}, async ({ page }) => {
+  await ready(page);
+  await say(page, "!old");
+  await answered(page);
+  assertStringIncludes((await texts(page, ".answer .remark")).join(), "আর দেখছে না");
+});
+
 browserTest(
   "Enter that ends the composition of a letter does not send",
   {},
