@@ -42,7 +42,7 @@ function hash(text: string): number {
  * ```
  */
 export function raterSteps(count: number, rater: string, seed: number): StudyStep[] {
-  const random = seededRandom(seed * 2 ** 32 + hash(rater));
+  const random = seededRandom(hash(`${seed} ${rater}`));
   const items = shuffled(random, Array.from({ length: count }, (_, i) => i));
   let block: readonly (readonly StudySystem[])[] = [];
   return items.map((item, i) => {

@@ -104,6 +104,11 @@ Deno.test("raters see different orders, and no system stands first more often th
     }
   }
   assertEquals(orders.size, 20);
+  const large = raterSteps(12, "rater 1", Number.MAX_SAFE_INTEGER);
+  assert(
+    JSON.stringify(large) !== JSON.stringify(raterSteps(12, "rater 1", 1)),
+    "any seed will do",
+  );
   assertEquals([...firsts.values()], Array(9).fill(20 * 12 / 3));
 });
 
