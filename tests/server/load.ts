@@ -72,6 +72,7 @@ async function measure(streams: number, seconds: number, places: string): Promis
         rss_mib: {
           before_load: Math.round(before),
           after_warm_up: Math.round(warm),
+          every_15_s: watched.values.filter((_, i) => i % 15 === 0).map(Math.round),
           first_third: Math.round(mean(watched.values.slice(0, third))),
           last_third: Math.round(mean(watched.values.slice(-third))),
           end: Math.round(await memory(url)),
