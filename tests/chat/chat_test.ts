@@ -66,6 +66,7 @@ async function run(
     adapter: scheduler.hasAdapter ? "adapter" : null,
     defaultFile: () => options.file ?? "",
   });
+  await scheduler.drain();
   assertEquals(scheduler.live, 0);
   return conversation;
 }
