@@ -125,7 +125,7 @@ export class Scheduler implements AsyncDisposable {
       this.#meanSeconds += MEAN_WEIGHT * (seconds - this.#meanSeconds);
     });
     lane.enqueue(ticket);
-    this.#working ??= this.#work().finally(() => this.#working = null);
+    this.#working ??= this.#work();
     return ticket.events;
   }
 
@@ -156,10 +156,14 @@ export class Scheduler implements AsyncDisposable {
   /** Turn after turn until nobody waits. Never throws: failures go to those they concern. */
   async #work(): Promise<void> {
     await Promise.resolve(); // requests of one moment begin together
-    for (;;) {
-      const busy = [...this.#lanes.values()].filter((lane) => lane.busy);
-      if (busy.length === 0) return;
-      for (const lane of busy) await this.#turn(lane);
+    try {
+      for (;;) {
+        const busy = [...this.#lanes.values()].filter((lane) => lane.busy);
+        if (busy.length === 0) return;
+        for (const lane of busy) await this.#turn(lane);
+      }
+    } finally {
+      this.#working = null; // at once: the next request starts anew
     }
   }
 

@@ -66,6 +66,7 @@ async function run(
     adapter: scheduler.hasAdapter ? "adapter" : null,
     defaultFile: () => options.file ?? "",
   });
+  await scheduler.drain();
   assertEquals(scheduler.live, 0);
   return conversation;
 }
@@ -130,12 +131,15 @@ Deno.test("without an adapter the base answers and /tuned says why not; a crisis
 
 Deno.test("Ctrl-C stops the answer, which is remembered as far as it was shown", () =>
   withModel(async (model) => {
-    const io = new Script(["একটা লম্বা গল্প বলুন।"], 30);
-    const { exchanges } = await run(model, io, { maxNewTokens: 800, temperature: 3 });
-    assertEquals(io.notes, ["(stopped)"]);
-    for (const { answer, result } of exchanges) {
-      assertEquals(result, null);
-      assertEquals(io.shown.trim(), answer);
+    for (const milliseconds of [1, 20, 60, 120]) {
+      const io = new Script(["একটা লম্বা গল্প বলুন।"], milliseconds);
+      const { exchanges } = await run(model, io, { maxNewTokens: 900, temperature: 2 });
+      const stopped = io.notes.includes("(stopped)");
+      assert(stopped || milliseconds > 1);
+      for (const { answer, result } of exchanges) {
+        assertEquals(result === null, stopped);
+        assertEquals(io.shown.trim(), answer);
+      }
     }
   }));
 
@@ -261,12 +265,12 @@ Deno.test("at a terminal: Ctrl-C stops a long answer and the program goes on; a 
     const outcome = await atTerminal(
       [
         { wait: PROMPT, send: "একটা লম্বা গল্প বলুন।\r" },
-        { wait: "বলুন।\r\r\n", pause: 0.4, send: "\x03" },
+        { wait: "বলুন।\r\r\n", pause: 0.05, send: "\x03" },
         { wait: "(stopped)" },
         { wait: `\n${PROMPT}`, signal: 15 },
       ],
       folder,
-      ...["generation.temperature=3", "generation.max_new_tokens=1500"].map((s) => `--set=${s}`),
+      ...["generation.temperature=2", "generation.max_new_tokens=1500"].map((s) => `--set=${s}`),
     );
     if (outcome === null) return;
     assertEquals([outcome.steps, outcome.restored], [4, true], outcome.output);

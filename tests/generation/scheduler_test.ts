@@ -116,6 +116,18 @@ Deno.test("who leaves or aborts frees the place at once", () =>
     assertEquals(scheduler.live, 0);
   }));
 
+Deno.test("a request at the very moment when the last one has ended is answered", () =>
+  withModel(async (model) => {
+    await using scheduler = await create(model);
+    const sampling = { maxNewTokens: 1, stopIds: [] };
+    for (let ticks = 0; ticks < 40; ticks++) {
+      for await (const { finish } of scheduler.submit(request(0, { system: "base", sampling }))) {
+        assertEquals(finish, "length");
+      }
+      for (let tick = 0; tick < ticks; tick++) await Promise.resolve();
+    }
+  }));
+
 Deno.test("a slow reader gets everything at once and holds nobody up", () =>
   withModel(async (model) => {
     await using scheduler = await create(model);
