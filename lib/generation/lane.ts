@@ -80,18 +80,18 @@ export class Lane {
   }
 
   /**
-   * One turn: those given up leave, those who wait join while there are places, then all decode for
-   * a moment.
+   * One turn, of a lane that is open: those given up leave, those who wait join while there are
+   * places, then all decode for a moment.
    *
+   * @param admit whether anybody may join
    * @throws {EngineError} a failed run; nobody in the decode can go on then
    */
-  async turn(signal: AbortSignal): Promise<void> {
-    await this.prepare(signal);
+  async turn(signal: AbortSignal, admit: boolean): Promise<void> {
     const generator = this.#generator;
     if (generator === null) return;
     await this.#enter();
     await this.#leave(generator);
-    while (this.#live.size < this.options.maxSequences) {
+    while (admit && this.#live.size < this.options.maxSequences) {
       const ticket = this.#queue.shift();
       if (ticket === undefined) break;
       await this.#admit(generator, ticket);

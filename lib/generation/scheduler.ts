@@ -46,6 +46,8 @@ export class Scheduler implements AsyncDisposable {
   #draining = false;
   /** Why nothing can be answered any more. */
   #lost: { readonly reason: unknown } | null = null;
+  /** The lane that waits for the memory of the others. */
+  #starved: Lane | null = null;
   /** Running mean of the time in the decode. */
   #meanSeconds = 1;
 
@@ -158,6 +160,7 @@ export class Scheduler implements AsyncDisposable {
     await Promise.resolve(); // requests of one moment begin together
     try {
       for (;;) {
+        if (this.#starved?.busy === false) this.#starved = null; // its requests were given up
         const busy = [...this.#lanes.values()].filter((lane) => lane.busy);
         if (busy.length === 0) return;
         for (const lane of busy) await this.#turn(lane);
@@ -171,8 +174,8 @@ export class Scheduler implements AsyncDisposable {
     const { signal } = this.#closing;
     try {
       if (signal.aborted) throw signal.reason;
-      if (!lane.open) await this.#openLane(lane);
-      await lane.turn(signal);
+      if (!lane.open && !await this.#openLane(lane)) return;
+      await lane.turn(signal, this.#starved === null);
     } catch (error) {
       lane.fail(error);
       if (isLoss(error)) this.#loseAll(error);
@@ -180,16 +183,31 @@ export class Scheduler implements AsyncDisposable {
     }
   }
 
-  /** Idle lanes make room for a busy one where memory is short. */
-  async #openLane(lane: Lane): Promise<void> {
-    const idle = [...this.#lanes.values()].filter((other) => other.open && !other.busy);
-    try {
-      await lane.prepare(this.#closing.signal);
-    } catch (error) {
-      const short = error instanceof EngineError && error.status === "out_of_memory";
-      if (!short || idle.length === 0) throw error;
+  /**
+   * Makes room for a lane. Where memory is short, lanes with nobody in the decode give theirs up; if
+   * that is not enough the others take nobody in until they are empty.
+   *
+   * @returns false: it has to wait
+   */
+  async #openLane(lane: Lane): Promise<boolean> {
+    const others = () => [...this.#lanes.values()].filter((other) => other.open && other !== lane);
+    const inUse = () => others().some((other) => other.live > 0);
+    if (this.#starved === lane && inUse()) return false;
+    for (;;) {
+      try {
+        await lane.prepare(this.#closing.signal);
+        if (this.#starved === lane) this.#starved = null;
+        return true;
+      } catch (error) {
+        const short = error instanceof EngineError && error.status === "out_of_memory";
+        if (!short || others().length === 0) throw error;
+      }
+      const idle = others().filter((other) => other.live === 0);
+      if (idle.length === 0) {
+        this.#starved ??= lane;
+        return false;
+      }
       for (const other of idle) await other.release();
-      await lane.prepare(this.#closing.signal);
     }
   }
 

@@ -20,6 +20,9 @@ interface Pattern {
   readonly nodes: readonly Node[];
 }
 
+/** Sounds of a joined token that count as one word of a gap. */
+const SOUNDS_A_WORD = 5;
+
 /**
  * Groups of patterns, compiled together.
  *
@@ -62,6 +65,7 @@ export class PatternSet {
   find(key: string, loose = false, wanted?: (group: number) => boolean): PatternMatch[] {
     const stream = new SoundStream(key, loose);
     const search = new Search(this.#automaton, stream);
+    if (search.present.size === 0) return [];
     const found: PatternMatch[] = [];
     for (let at = 0; at < stream.chars.length; at = stream.nextStart(at)) {
       const words = search.wordsAt(at);
@@ -72,6 +76,7 @@ export class PatternSet {
         for (const pattern of this.#byFirst.get(word) ?? []) {
           if (tried.has(pattern) || (wanted !== undefined && !wanted(pattern.group))) continue;
           tried.add(pattern);
+          if (!search.couldMatch(pattern.nodes)) continue;
           for (const end of search.ends(pattern.nodes, at)) {
             if (stream.isStart(end) && end < (ends.get(pattern.group) ?? Infinity)) {
               ends.set(pattern.group, end);
@@ -110,7 +115,34 @@ class Search {
   readonly #words: (ReadonlyMap<number, readonly number[]> | undefined)[] = [];
   readonly #groups = new Map<Node, (readonly number[] | undefined)[]>();
 
-  constructor(readonly automaton: WordAutomaton, readonly stream: SoundStream) {}
+  readonly #possible = new Map<Node, boolean>();
+  /** Every word that stands anywhere in the stream. */
+  readonly present: ReadonlySet<number>;
+
+  constructor(readonly automaton: WordAutomaton, readonly stream: SoundStream) {
+    const present = new Set<number>();
+    const next = (at: number): number => stream.loose ? at + 1 : stream.nextStart(at);
+    for (let at = 0; at < stream.chars.length; at = next(at)) {
+      for (const word of this.wordsAt(at).keys()) present.add(word);
+    }
+    this.present = present;
+  }
+
+  /** Whether the words that a sequence cannot do without are all in the stream. */
+  couldMatch(nodes: readonly Node[]): boolean {
+    return nodes.every((node) => this.#isPossible(node));
+  }
+
+  #isPossible(node: Node): boolean {
+    if (node.type === "word") return this.present.has(node.word);
+    if (node.type === "gap" || node.mode !== "once") return true;
+    let possible = this.#possible.get(node);
+    if (possible === undefined) {
+      possible = node.options.some((option) => this.couldMatch(option));
+      this.#possible.set(node, possible);
+    }
+    return possible;
+  }
 
   /** The words that begin at a place, with their ends. */
   wordsAt(at: number): ReadonlyMap<number, readonly number[]> {
@@ -176,9 +208,10 @@ class Search {
     const ends = [from];
     if (!this.stream.isStart(from)) return ends;
     let at = from;
-    for (let count = 0; count < most && at < this.stream.chars.length; count++) {
+    for (let count = 0; count < most && at < this.stream.chars.length;) {
       const char = this.stream.chars.charAt(at);
       if (char === "." || (char === "," && !wide)) break;
+      count += this.stream.isJoined(at) ? 1 / SOUNDS_A_WORD : 1;
       at = this.stream.nextStart(at);
       ends.push(at);
     }

@@ -153,6 +153,8 @@ function addConsonant(
 
 const DIGRAPHS: Readonly<Record<string, string>> = {
   chh: "c",
+  ksh: "K",
+  vh: "B",
   kh: "K",
   gh: "G",
   ch: "c",

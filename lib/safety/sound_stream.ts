@@ -4,6 +4,9 @@
  * @module
  */
 
+/** Sounds from which on a token must be several words: শ্বশুরবাড়িতেই has 11. */
+const LEAST_JOINED_TOKEN = 13;
+
 /** Longest stretch that one token may have; longer ones are parted, so that no text is slow. */
 const LONGEST_TOKEN = 64;
 
@@ -20,6 +23,8 @@ export class SoundStream {
   readonly #places: readonly number[];
   /** For each index, the beginning of the next token after it; for a beginning itself, see isStart. */
   readonly #starts: Uint8Array;
+  /** For each index, whether it stands in a token that must be several words written as one. */
+  readonly #joined: Uint8Array;
   readonly loose: boolean;
 
   constructor(key: string, loose: boolean) {
@@ -44,7 +49,24 @@ export class SoundStream {
     this.#starts = new Uint8Array(places.length + 1);
     for (const start of starts) this.#starts[start] = 1;
     this.#starts[places.length] = 1;
+    this.#joined = new Uint8Array(places.length + 1);
     this.loose = loose;
+    if (loose) this.#openJoined(starts);
+  }
+
+  /** In tokens longer than words are, words may begin and end anywhere. */
+  #openJoined(starts: readonly number[]): void {
+    starts.forEach((start, at) => {
+      const end = starts[at + 1] ?? this.chars.length;
+      if (end - start < LEAST_JOINED_TOKEN) return;
+      this.#joined.fill(1, start, end);
+      this.#starts.fill(1, start, end);
+    });
+  }
+
+  /** Whether this place is inside a token of joined words. */
+  isJoined(at: number): boolean {
+    return this.#joined[at] === 1;
   }
 
   /** Whether a token begins here; the end counts as a beginning. */

@@ -139,7 +139,11 @@ export class WordAutomaton {
       if (reading === null) break;
       const end = at + 1;
       const boundary = stream.isStart(end);
-      if (boundary || (stream.loose && (end - from >= LEAST_JOINED || !stream.isStart(from)))) {
+      if (
+        boundary ||
+        (stream.loose &&
+          (end - from >= LEAST_JOINED || !stream.isStart(from) || stream.isJoined(from)))
+      ) {
         for (const word of reading.whole) found.push({ word, end });
       }
       if (reading.stems.length > 0) {

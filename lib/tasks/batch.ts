@@ -1,4 +1,7 @@
 /** `deno task batch`: a file of prompts, answered together. */
+import { encodePrompt, promptMessages } from "@lib/chat/prompt.ts";
+import type { Tokenizer } from "@lib/chat/tokenizer.ts";
+import type { Config } from "@lib/config.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import type { BatchRecord, BatchResults } from "@lib/generation/batch_record.ts";
 import { loadPrompts } from "@lib/generation/prompt_file.ts";
@@ -10,6 +13,7 @@ import {
   systemPromptOf,
 } from "@lib/tasks/answering_options.ts";
 import { runTask, type TaskContext, UsageError } from "@lib/tasks/cli.ts";
+import { DEFAULT_CONTEXT_TOKENS } from "@lib/workflow/answering.ts";
 import { answerBatch } from "@lib/workflow/batch.ts";
 
 /** Which systems `--answers` names. @throws {UsageError} */
@@ -33,6 +37,24 @@ function promptFileOf({ positionals }: TaskContext): string {
     throw new UsageError(`Expected one file of prompts, found ${positionals.length}.`);
   }
   return positionals[0] ?? `${PROJECT_ROOT}data/prompts.json`;
+}
+
+/** Tokens that a guardrail's note may add to a prompt. */
+const NOTE_TOKENS = 512;
+
+/** What the longest prompt takes with its answer, so that the caches hold no more. */
+function contextOf(
+  tokenizer: Tokenizer,
+  prompts: readonly string[],
+  system: string,
+  config: Config,
+): number {
+  const lengths = prompts.map((prompt) =>
+    encodePrompt(tokenizer, promptMessages(system, prompt)).length
+  );
+  const longest = lengths.reduce((a, b) => Math.max(a, b), 0);
+  const tokens = longest + NOTE_TOKENS + config.generation.max_new_tokens;
+  return Math.min(tokens, DEFAULT_CONTEXT_TOKENS);
 }
 
 /** Counts of a batch, for the person at the terminal. */
@@ -60,6 +82,7 @@ async function runBatchTask(context: TaskContext): Promise<BatchResults> {
     : `${run.folder}/batch_results.json`;
   await using answering = await openTaskAnswering(context, {
     maxSequences: Math.min(config.generation.batch_size, prompts.length),
+    contextTokens: (tokenizer) => contextOf(tokenizer, prompts, systemPromptOf(context), config),
   });
   const systems = systemsOf(context, answering.adapter !== null);
   const total = prompts.length * systems.length;

@@ -19,8 +19,8 @@ export interface AnsweringOptions {
   readonly adapter?: string | null;
   /** Answers decoded together. @default {1} */
   readonly maxSequences?: number;
-  /** Longest conversation with its answer. @default the model's, at most 4096 */
-  readonly contextTokens?: number;
+  /** Longest conversation with its answer; more than the model takes is cut. @default {4096} */
+  readonly contextTokens?: number | ((tokenizer: Tokenizer) => number);
   readonly maxWaiting?: number;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
@@ -68,10 +68,11 @@ export async function openAnswering(
   try {
     const adapter = options.adapter === undefined ? await adapterOf(run, config) : options.adapter;
     if (adapter !== null) await loadAdapter(adapter, model);
-    const longest = model.architecture.maxPosition;
+    const { contextTokens = DEFAULT_CONTEXT_TOKENS } = options;
+    const wanted = typeof contextTokens === "number" ? contextTokens : contextTokens(tokenizer);
     const scheduler = await Scheduler.create(model, tokenizer, {
       maxSequences: options.maxSequences ?? 1,
-      maxSequenceTokens: Math.min(options.contextTokens ?? DEFAULT_CONTEXT_TOKENS, longest),
+      maxSequenceTokens: Math.min(wanted, model.architecture.maxPosition),
       prefixIds: [systemPromptPrefix(tokenizer, config.prompt.system)],
       ...(options.maxWaiting === undefined ? {} : { maxWaiting: options.maxWaiting }),
     });

@@ -3,7 +3,11 @@ import type { Config } from "@lib/config.ts";
 import { exists, FileReadError, loadJson, saveJson } from "@lib/files.ts";
 import { type BatchItem, type BatchOptions, runBatch } from "@lib/generation/batch.ts";
 import { BatchJournal } from "@lib/generation/batch_journal.ts";
-import { type BatchRecord, BatchResults, type BatchSettings } from "@lib/generation/batch_record.ts";
+import {
+  type BatchRecord,
+  BatchResults,
+  type BatchSettings,
+} from "@lib/generation/batch_record.ts";
 import { type SystemName, SYSTEMS } from "@lib/generation/request.ts";
 import type { Region } from "@lib/safety/mod.ts";
 import { contentHash } from "@lib/weights/hub/content_hash.ts";

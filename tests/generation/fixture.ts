@@ -2,7 +2,7 @@
 import { encodePrompt, promptMessages } from "@lib/chat/prompt.ts";
 import { Tokenizer } from "@lib/chat/tokenizer.ts";
 import { SYSTEM_PROMPT } from "@lib/config.ts";
-import type { Model } from "@lib/engine/model.ts";
+import type { Model, ModelOptions } from "@lib/engine/model.ts";
 import type { AnswerEvent, AnswerFinish } from "@lib/generation/request.ts";
 import { loadModel } from "@lib/weights/folder.ts";
 
@@ -33,8 +33,11 @@ export const PREFIX = PROMPTS[0]?.slice(
 ) ?? [];
 
 /** Runs with the tiny model on the CPU. */
-export async function withModel(run: (model: Model) => Promise<void>): Promise<void> {
-  await using model = await loadModel(FOLDER, { backend: "cpu" });
+export async function withModel(
+  run: (model: Model) => Promise<void>,
+  options: ModelOptions = {},
+): Promise<void> {
+  await using model = await loadModel(FOLDER, { backend: "cpu", ...options });
   await run(model);
 }
 
@@ -52,11 +55,14 @@ export async function attachNoise(model: Model): Promise<void> {
 }
 
 /** Runs with the tiny model and an adapter. */
-export function withTunedModel(run: (model: Model) => Promise<void>): Promise<void> {
+export function withTunedModel(
+  run: (model: Model) => Promise<void>,
+  options: ModelOptions = {},
+): Promise<void> {
   return withModel(async (model) => {
     await attachNoise(model);
     await run(model);
-  });
+  }, options);
 }
 
 /** An answer read to its end. */

@@ -63,6 +63,40 @@ Deno.test("an answer is the same in any company, and base and tuned take turns",
     assertEquals([scheduler.live, scheduler.waiting], [0, 0]);
   }));
 
+Deno.test("where memory holds one lane, base and tuned wait for each other and nobody starves", async () => {
+  const wanted = [0, 1, 2, 3, 4, 5, 6, 7].map((i) =>
+    request(i, { system: i % 2 === 0 ? "tuned" : "base" })
+  );
+  const answers = async (scheduler: Scheduler) =>
+    (await Promise.all(wanted.map((one) => readAll(scheduler.submit(one))))).map((a) => a.ids);
+  let expected: (readonly number[])[] = [];
+  let oneLane = 0;
+  let budget = 0;
+  await withTunedModel(async (model) => {
+    await using scheduler = await create(model, { maxSequences: 2 });
+    await readAll(scheduler.submit(request(0)));
+    const { total, kv_cache } = model.memory();
+    [oneLane, budget] = [total, total + kv_cache / 2];
+    expected = await answers(scheduler);
+    assert(model.memory().total > budget, "both lanes must not fit");
+  });
+  await withTunedModel(async (model) => {
+    await using scheduler = await create(model, { maxSequences: 2 });
+    assertEquals(await answers(scheduler), expected);
+    assert(model.memory().total <= oneLane * 1.01);
+    // A request that waits for memory and is given up holds nobody up.
+    const long = { maxNewTokens: 100, temperature: 1, stopIds: [] };
+    const tuned = readAll(scheduler.submit(request(0, { sampling: long })));
+    const stop = new AbortController();
+    const base = readAll(scheduler.submit(request(1, { system: "base", signal: stop.signal })));
+    setTimeout(() => stop.abort(new Error("enough")), 20);
+    await assertRejects(() => base, Error, "enough");
+    const more = readAll(scheduler.submit(request(2)));
+    assertEquals((await tuned).ids.length, 100);
+    assert((await more).ids.length > 0);
+  }, { memoryBudget: Math.ceil(budget) });
+});
+
 Deno.test("first come, first served; a full queue says when to come again", () =>
   withModel(async (model) => {
     await using scheduler = await create(model, { maxSequences: 1, maxWaiting: 3 });
