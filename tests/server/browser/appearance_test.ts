@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import axe from "axe-core";
 import type { Page } from "puppeteer-core";
-import { answered, browserTest, closeBrowser, ready, say, texts } from "./browser_fixture.ts";
+import { answered, browserTest, ready, say, texts } from "./browser_fixture.ts";
 
 const QUESTION = "চাকরি চলে গেছে";
 
@@ -208,11 +208,4 @@ browserTest("the login page lets in who has the token", {
   await page.type("#token", "a-token-nobody-guesses");
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   assertEquals(new URL(page.url()).pathname, "/study");
-});
-
-Deno.test({
-  name: "Chromium ends",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: closeBrowser,
 });

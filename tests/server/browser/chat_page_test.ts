@@ -5,15 +5,7 @@ import { loadJsonl } from "@lib/server/jsonl_file.ts";
 import { RatingRecord } from "@lib/server/ratings.ts";
 import { eventually } from "../server_fixture.ts";
 import { scriptedPieces } from "../scripted_answering.ts";
-import {
-  answered,
-  browserTest,
-  closeBrowser,
-  type PageFixture,
-  ready,
-  say,
-  texts,
-} from "./browser_fixture.ts";
+import { answered, browserTest, type PageFixture, ready, say, texts } from "./browser_fixture.ts";
 
 const QUESTION = "চাকরি চলে গেছে";
 const whole = (system: string, question = QUESTION) => scriptedPieces(system, question).join("");
@@ -330,11 +322,4 @@ browserTest("with the base model alone there is nothing to compare", {
   await say(page, QUESTION);
   await answered(page);
   assertEquals(answering.requests.map(({ system }) => system), ["base"]);
-});
-
-Deno.test({
-  name: "Chromium ends",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: closeBrowser,
 });

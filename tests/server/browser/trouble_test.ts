@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { StudyDesk } from "@lib/study/desk.ts";
 import { scriptedPieces } from "../scripted_answering.ts";
-import { answered, browserTest, closeBrowser, ready, say, texts } from "./browser_fixture.ts";
+import { answered, browserTest, ready, say, texts } from "./browser_fixture.ts";
 
 const QUESTION = "চাকরি চলে গেছে";
 
@@ -176,10 +176,3 @@ for (const dark of [false, true]) {
     },
   );
 }
-
-Deno.test({
-  name: "Chromium ends",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: closeBrowser,
-});
