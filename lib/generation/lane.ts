@@ -1,0 +1,159 @@
+/** Requests that decode together: one system, one shared prefix, one generator. */
+import { type GeneratedToken, Generator } from "@lib/engine/generator.ts";
+import type { Model } from "@lib/engine/model.ts";
+import type { SystemName } from "@lib/generation/request.ts";
+import type { Ticket } from "@lib/generation/ticket.ts";
+
+/** What a lane is made for. */
+export interface LaneOptions {
+  readonly system: SystemName;
+  /** Every prompt of the lane begins with these ids and goes on. May be empty. */
+  readonly prefix: readonly number[];
+  readonly maxSequences: number;
+  /** Prompt, prefix included, and answer. */
+  readonly maxSequenceTokens: number;
+  /** Whether the model has an adapter that has to be switched. */
+  readonly hasAdapter: boolean;
+}
+
+/** Seconds a run should take, so that newcomers and leavers are noticed soon. */
+const RUN_SECONDS = 0.05;
+const MAX_STEPS = 16;
+
+/** A queue, and the generator it leads to. Turns of the lanes of one model must not overlap. */
+export class Lane {
+  readonly #queue: Ticket[] = [];
+  readonly #live = new Map<number, Ticket>();
+  #generator: Generator | null = null;
+  #steps = 1;
+
+  constructor(readonly model: Model, readonly options: LaneOptions) {}
+
+  /** Requests that wait for a place. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  /** Requests in the decode. */
+  get live(): number {
+    return this.#live.size;
+  }
+
+  /** Whether somebody waits for it. */
+  get busy(): boolean {
+    return this.waiting > 0 || this.live > 0;
+  }
+
+  /** Whether it holds device memory. */
+  get open(): boolean {
+    return this.#generator !== null;
+  }
+
+  /** Puts a request at the end of the queue. */
+  enqueue(ticket: Ticket): void {
+    this.#queue.push(ticket);
+  }
+
+  /** Takes one that was given up out of the queue; one in the decode leaves at the next turn. */
+  forget(ticket: Ticket): void {
+    const at = this.#queue.indexOf(ticket);
+    if (at >= 0) this.#queue.splice(at, 1);
+  }
+
+  /** Makes room on the device and computes the prefix. @throws {EngineError} not enough memory */
+  async prepare(signal: AbortSignal): Promise<void> {
+    if (this.#generator !== null) return;
+    const { prefix, maxSequences, maxSequenceTokens } = this.options;
+    const generator = await Generator.create(this.model, {
+      maxSequences,
+      maxSequenceTokens: maxSequenceTokens - prefix.length,
+      maxPrefixTokens: prefix.length,
+    });
+    try {
+      await this.#enter();
+      if (prefix.length > 0) await generator.setPrefix(Int32Array.from(prefix), signal);
+    } catch (error) {
+      await generator.close();
+      throw error;
+    }
+    this.#generator = generator;
+  }
+
+  /**
+   * One turn, of a lane that is open: those given up leave, those who wait join while there are
+   * places, then all decode for a moment.
+   *
+   * @param admit whether anybody may join
+   * @throws {EngineError} a failed run; nobody in the decode can go on then
+   */
+  async turn(signal: AbortSignal, admit: boolean): Promise<void> {
+    const generator = this.#generator;
+    if (generator === null) return;
+    await this.#enter();
+    await this.#leave(generator);
+    while (admit && this.#live.size < this.options.maxSequences) {
+      const ticket = this.#queue.shift();
+      if (ticket === undefined) break;
+      await this.#admit(generator, ticket);
+    }
+    if (this.#live.size === 0) return;
+    const begun = performance.now();
+    const { tokens } = await generator.run(this.#steps, signal);
+    this.#pace((performance.now() - begun) / 1000);
+    this.#deliver(tokens);
+  }
+
+  /** Makes the model the lane's system. */
+  async #enter(): Promise<void> {
+    if (this.options.hasAdapter) await this.model.enableLora(this.options.system === "tuned");
+  }
+
+  /** Takes a request in; one that cannot be added fails alone. */
+  async #admit(generator: Generator, ticket: Ticket): Promise<void> {
+    const { promptIds, sampling } = ticket.request;
+    ticket.admit();
+    try {
+      const own = Int32Array.from(promptIds.slice(this.options.prefix.length));
+      this.#live.set(await generator.add(own, sampling), ticket);
+    } catch (error) {
+      ticket.fail(error);
+    }
+  }
+
+  /** Frees the places of requests that nobody waits for. */
+  async #leave(generator: Generator): Promise<void> {
+    for (const [sequence, ticket] of this.#live) {
+      if (!ticket.over) continue;
+      this.#live.delete(sequence);
+      await generator.remove(sequence);
+    }
+  }
+
+  /** Chooses the steps of the next run by the time this one took. */
+  #pace(seconds: number): void {
+    const fitting = Math.floor(RUN_SECONDS / (seconds / this.#steps));
+    this.#steps = Math.max(1, Math.min(fitting, 2 * this.#steps, MAX_STEPS));
+  }
+
+  #deliver(tokens: readonly GeneratedToken[]): void {
+    for (const [sequence, fresh] of Map.groupBy(tokens, (token) => token.sequence)) {
+      this.#live.get(sequence)?.accept(fresh);
+      if (fresh.at(-1)?.finish !== "none") this.#live.delete(sequence); // the engine has let it go
+    }
+  }
+
+  /** Ends every request in it with an error. */
+  fail(reason: unknown): void {
+    const all = [...this.#live.values(), ...this.#queue];
+    this.#live.clear();
+    this.#queue.length = 0;
+    for (const ticket of all) ticket.fail(reason);
+  }
+
+  /** Frees its device memory; whoever is in the decode is lost. Idempotent. */
+  async release(): Promise<void> {
+    const generator = this.#generator;
+    this.#generator = null;
+    await generator?.close();
+  }
+}
