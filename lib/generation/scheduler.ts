@@ -46,6 +46,8 @@ export class Scheduler implements AsyncDisposable {
   #draining = false;
   /** Why nothing can be answered any more. */
   #lost: { readonly reason: unknown } | null = null;
+  /** Hands the tokens of the last run to their requests: work for the time of the next run. */
+  #untold: () => void = () => {};
   /** The lane that waits for the memory of the others. */
   #starved: Lane | null = null;
   /** Running mean of the time in the decode. */
@@ -162,7 +164,7 @@ export class Scheduler implements AsyncDisposable {
       for (;;) {
         if (this.#starved?.busy === false) this.#starved = null; // its requests were given up
         const busy = [...this.#lanes.values()].filter((lane) => lane.busy);
-        if (busy.length === 0) return;
+        if (busy.length === 0) return this.#tell();
         for (const lane of busy) await this.#turn(lane);
       }
     } finally {
@@ -170,13 +172,23 @@ export class Scheduler implements AsyncDisposable {
     }
   }
 
+  /** Hands out the tokens of the last run. */
+  #tell(): void {
+    const tell = this.#untold;
+    this.#untold = () => {};
+    tell();
+  }
+
   async #turn(lane: Lane): Promise<void> {
     const { signal } = this.#closing;
     try {
       if (signal.aborted) throw signal.reason;
       if (!lane.open && !await this.#openLane(lane)) return;
-      await lane.turn(signal, this.#starved === null);
+      const untold = await lane.turn(signal, this.#starved === null, () => this.#tell());
+      this.#tell(); // nothing was decoded meanwhile
+      this.#untold = untold;
     } catch (error) {
+      this.#tell();
       lane.fail(error);
       if (isLoss(error)) this.#loseAll(error);
       await lane.release().catch((reason) => this.#loseAll(reason));
@@ -192,6 +204,7 @@ export class Scheduler implements AsyncDisposable {
   async #openLane(lane: Lane): Promise<boolean> {
     const others = () => [...this.#lanes.values()].filter((other) => other.open && other !== lane);
     const inUse = () => others().some((other) => other.live > 0);
+    this.#tell();
     if (this.#starved === lane && inUse()) return false;
     for (;;) {
       try {
