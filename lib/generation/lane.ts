@@ -30,19 +30,29 @@ export class Lane {
 
   constructor(readonly model: Model, readonly options: LaneOptions) {}
 
-  /** Requests that wait for a place. */
-  get waiting(): number {
-    return this.#queue.length;
-  }
-
   /** Requests in the decode. */
   get live(): number {
     return this.#live.size;
   }
 
+  /** Requests that have a place: in the decode, or with the next turn. */
+  get placed(): number {
+    return Math.min(this.#live.size + this.#queue.length, this.options.maxSequences);
+  }
+
+  /** Requests that wait for a place. */
+  get waiting(): number {
+    return this.#live.size + this.#queue.length - this.placed;
+  }
+
+  /** Whether a request that comes now has one. */
+  get hasPlace(): boolean {
+    return this.placed < this.options.maxSequences;
+  }
+
   /** Whether somebody waits for it. */
   get busy(): boolean {
-    return this.waiting > 0 || this.live > 0;
+    return this.#live.size + this.#queue.length > 0;
   }
 
   /** Whether it holds device memory. */

@@ -27,7 +27,7 @@ export interface SchedulerOptions {
   readonly maxSequences: number;
   /** Tokens of the longest prompt with its answer: decides about the caches' memory. */
   readonly maxSequenceTokens: number;
-  /** Requests that may wait for a place. @default {Infinity} */
+  /** Requests that may wait while no place is free. @default {Infinity} */
   readonly maxWaiting?: number;
   /** Beginnings that many prompts share: each is computed once a system. @default {[]} */
   readonly prefixIds?: readonly (readonly number[])[];
@@ -82,9 +82,9 @@ export class Scheduler implements AsyncDisposable {
     return new Scheduler(model, tokenizer, options, await hasAdapter(model));
   }
 
-  /** Requests in the decode. */
+  /** Requests that have a place: in the decode, or with the next turn. */
   get live(): number {
-    return this.#sum((lane) => lane.live);
+    return this.#sum((lane) => lane.placed);
   }
 
   /** Requests that wait for a place. */
@@ -102,7 +102,7 @@ export class Scheduler implements AsyncDisposable {
    *
    * @returns the events; reading them throws the signal's reason when it was aborted, and what the
    * engine failed with
-   * @throws {SchedulerFull} when `maxWaiting` requests wait
+   * @throws {SchedulerFull} when no place is free and `maxWaiting` requests wait
    * @throws {RequestError | SamplingError} a request that cannot be decoded
    */
   submit(request: AnswerRequest): AsyncIterable<AnswerEvent> {
@@ -116,11 +116,11 @@ export class Scheduler implements AsyncDisposable {
       hasAdapter: this.hasAdapter,
     });
     request.signal?.throwIfAborted();
+    const lane = this.#pool.laneOf(request);
     const { waiting } = this;
-    if (waiting >= (this.options.maxWaiting ?? Infinity)) {
+    if (!lane.hasPlace && waiting >= (this.options.maxWaiting ?? Infinity)) {
       throw new SchedulerFull(waiting, this.#retryAfter(waiting));
     }
-    const lane = this.#pool.laneOf(request);
     const ticket = new Ticket(request, this.tokenizer, (over) => {
       lane.forget(over);
       const seconds = over.answerSeconds ?? this.#meanSeconds;
