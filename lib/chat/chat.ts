@@ -1,9 +1,11 @@
 /** The chat: messages and commands in, answers out. Knows no terminal; see {@linkcode ChatIo}. */
 import { commandHelp, parseInput } from "@lib/chat/commands.ts";
 import { type Conversation, messagesOf, type Transcript } from "@lib/chat/conversation.ts";
+import { TemplateError } from "@lib/chat/template.ts";
 import { WindowError } from "@lib/chat/window.ts";
+import { EngineError } from "@lib/engine/status.ts";
 import { saveJson } from "@lib/files.ts";
-import type { SystemName } from "@lib/generation/request.ts";
+import { RequestError, type SystemName } from "@lib/generation/request.ts";
 import type { SamplingSettings } from "@lib/generation/sampling.ts";
 import type { Scheduler } from "@lib/generation/scheduler.ts";
 import { answerTurn, type TurnResult } from "@lib/generation/turn.ts";
@@ -42,6 +44,9 @@ export interface ChatOptions {
   /** Where `/save` without a name writes. */
   readonly defaultFile: (now: Date) => string;
 }
+
+/** Failures of one answer, after which the chat goes on. */
+const KNOWN_FAILURES = [WindowError, TemplateError, RequestError, EngineError] as const;
 
 /** Milliseconds between two presses of Ctrl-C that leave the program. */
 const QUIT_MS = 1000;
@@ -174,8 +179,8 @@ class ChatSession {
           result = event.result;
         }
       } catch (error) {
-        if (!(error instanceof WindowError)) throw error;
-        this.io.note(error.message);
+        if (!KNOWN_FAILURES.some((known) => error instanceof known)) throw error;
+        this.io.note((error as Error).message);
       }
     });
     if (shown !== "") this.io.write("\n");

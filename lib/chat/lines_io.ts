@@ -1,5 +1,6 @@
 /** A chat without a terminal: plain lines in, answers on standard output, the rest on standard error. */
 import type { ChatIo, ReadLine } from "@lib/chat/chat.ts";
+import { writeOut } from "@lib/chat/terminal/raw_mode.ts";
 
 /**
  * Lines of a stream of UTF-8 bytes; a backslash at the end of a line joins the next to it by a line
@@ -36,8 +37,13 @@ export class LinesIo implements ChatIo {
   /**
    * @param say writes a line for the person, not part of the answers
    * @param signal ends the chat when it aborts
+   * @param silent answers are not written: standard output is for something else
    */
-  constructor(readonly say: (line: string) => void, readonly signal: AbortSignal) {}
+  constructor(
+    readonly say: (line: string) => void,
+    readonly signal: AbortSignal,
+    readonly silent = false,
+  ) {}
 
   async readLine(): Promise<ReadLine> {
     const { value, done } = await this.#lines.next();
@@ -45,8 +51,7 @@ export class LinesIo implements ChatIo {
   }
 
   write(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+    if (!this.silent) writeOut(text);
   }
 
   note(line: string): void {

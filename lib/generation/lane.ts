@@ -1,4 +1,5 @@
 /** Requests that decode together: one system, one shared prefix, one generator. */
+import { setImmediate } from "node:timers";
 import { type GeneratedToken, Generator } from "@lib/engine/generator.ts";
 import type { Model } from "@lib/engine/model.ts";
 import type { SystemName } from "@lib/generation/request.ts";
@@ -29,19 +30,29 @@ export class Lane {
 
   constructor(readonly model: Model, readonly options: LaneOptions) {}
 
-  /** Requests that wait for a place. */
-  get waiting(): number {
-    return this.#queue.length;
-  }
-
   /** Requests in the decode. */
   get live(): number {
     return this.#live.size;
   }
 
+  /** Requests that have a place: in the decode, or with the next turn. */
+  get placed(): number {
+    return Math.min(this.#live.size + this.#queue.length, this.options.maxSequences);
+  }
+
+  /** Requests that wait for a place. */
+  get waiting(): number {
+    return this.#live.size + this.#queue.length - this.placed;
+  }
+
+  /** Whether a request that comes now has one. */
+  get hasPlace(): boolean {
+    return this.placed < this.options.maxSequences;
+  }
+
   /** Whether somebody waits for it. */
   get busy(): boolean {
-    return this.waiting > 0 || this.live > 0;
+    return this.#live.size + this.#queue.length > 0;
   }
 
   /** Whether it holds device memory. */
@@ -84,11 +95,13 @@ export class Lane {
    * places, then all decode for a moment.
    *
    * @param admit whether anybody may join
+   * @param meanwhile done while the engine decodes
+   * @returns hands the new tokens to their requests
    * @throws {EngineError} a failed run; nobody in the decode can go on then
    */
-  async turn(signal: AbortSignal, admit: boolean): Promise<void> {
+  async turn(signal: AbortSignal, admit: boolean, meanwhile: () => void): Promise<() => void> {
     const generator = this.#generator;
-    if (generator === null) return;
+    if (generator === null) return () => {};
     await this.#enter();
     await this.#leave(generator);
     while (admit && this.#live.size < this.options.maxSequences) {
@@ -96,11 +109,15 @@ export class Lane {
       if (ticket === undefined) break;
       await this.#admit(generator, ticket);
     }
-    if (this.#live.size === 0) return;
+    if (this.#live.size === 0) return () => {};
     const begun = performance.now();
-    const { tokens } = await generator.run(this.#steps, signal);
+    const running = generator.run(this.#steps, signal);
+    running.catch(() => {}); // it is awaited below, perhaps after it has failed
+    await new Promise<void>((resolve) => setImmediate(resolve)); // the engine is at work by then
+    meanwhile();
+    const { tokens } = await running;
     this.#pace((performance.now() - begun) / 1000);
-    this.#deliver(tokens);
+    return this.#handOut(tokens);
   }
 
   /** Makes the model the lane's system. */
@@ -135,11 +152,15 @@ export class Lane {
     this.#steps = Math.max(1, Math.min(fitting, 2 * this.#steps, MAX_STEPS));
   }
 
-  #deliver(tokens: readonly GeneratedToken[]): void {
-    for (const [sequence, fresh] of Map.groupBy(tokens, (token) => token.sequence)) {
-      this.#live.get(sequence)?.accept(fresh);
-      if (fresh.at(-1)?.finish !== "none") this.#live.delete(sequence); // the engine has let it go
-    }
+  /** Sorts the tokens to their requests; those the engine has let go leave at once. */
+  #handOut(tokens: readonly GeneratedToken[]): () => void {
+    const bySequence = Map.groupBy(tokens, (token) => token.sequence);
+    const news = [...bySequence].map(([sequence, fresh]) => {
+      const ticket = this.#live.get(sequence);
+      if (fresh.at(-1)?.finish !== "none") this.#live.delete(sequence);
+      return () => ticket?.accept(fresh);
+    });
+    return () => news.forEach((tell) => tell());
   }
 
   /** Ends every request in it with an error. */

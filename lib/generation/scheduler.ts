@@ -8,7 +8,8 @@
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import type { Model } from "@lib/engine/model.ts";
 import { EngineError } from "@lib/engine/status.ts";
-import { Lane } from "@lib/generation/lane.ts";
+import type { Lane } from "@lib/generation/lane.ts";
+import { LanePool } from "@lib/generation/lane_pool.ts";
 import {
   type AnswerEvent,
   type AnswerRequest,
@@ -26,7 +27,7 @@ export interface SchedulerOptions {
   readonly maxSequences: number;
   /** Tokens of the longest prompt with its answer: decides about the caches' memory. */
   readonly maxSequenceTokens: number;
-  /** Requests that may wait for a place. @default {Infinity} */
+  /** Requests that may wait while no place is free. @default {Infinity} */
   readonly maxWaiting?: number;
   /** Beginnings that many prompts share: each is computed once a system. @default {[]} */
   readonly prefixIds?: readonly (readonly number[])[];
@@ -38,16 +39,14 @@ const MAX_RETRY_SECONDS = 600;
 
 /** Decodes the requests of many callers together. See the module's text. */
 export class Scheduler implements AsyncDisposable {
-  readonly #lanes = new Map<string, Lane>();
-  /** Longest first. */
-  readonly #prefixes: readonly (readonly number[])[];
+  readonly #pool: LanePool;
   readonly #closing = new AbortController();
   #working: Promise<void> | null = null;
   #draining = false;
   /** Why nothing can be answered any more. */
   #lost: { readonly reason: unknown } | null = null;
-  /** The lane that waits for the memory of the others. */
-  #starved: Lane | null = null;
+  /** Hands the tokens of the last run to their requests: work for the time of the next run. */
+  #untold: () => void = () => {};
   /** Running mean of the time in the decode. */
   #meanSeconds = 1;
 
@@ -58,8 +57,9 @@ export class Scheduler implements AsyncDisposable {
     /** Whether there is a tuned model beside the base. */
     readonly hasAdapter: boolean,
   ) {
-    const prefixes = (options.prefixIds ?? []).filter((ids) => ids.length > 0);
-    this.#prefixes = prefixes.toSorted((a, b) => b.length - a.length);
+    const { maxSequences, maxSequenceTokens, prefixIds = [] } = options;
+    const sizes = { maxSequences, maxSequenceTokens, hasAdapter };
+    this.#pool = new LanePool(model, { ...sizes, prefixes: prefixIds });
     model.adopt(this);
   }
 
@@ -82,9 +82,9 @@ export class Scheduler implements AsyncDisposable {
     return new Scheduler(model, tokenizer, options, await hasAdapter(model));
   }
 
-  /** Requests in the decode. */
+  /** Requests that have a place: in the decode, or with the next turn. */
   get live(): number {
-    return this.#sum((lane) => lane.live);
+    return this.#sum((lane) => lane.placed);
   }
 
   /** Requests that wait for a place. */
@@ -93,7 +93,7 @@ export class Scheduler implements AsyncDisposable {
   }
 
   #sum(count: (lane: Lane) => number): number {
-    return this.#lanes.values().reduce((sum, lane) => sum + count(lane), 0);
+    return this.#pool.lanes.reduce((sum, lane) => sum + count(lane), 0);
   }
 
   /**
@@ -102,7 +102,7 @@ export class Scheduler implements AsyncDisposable {
    *
    * @returns the events; reading them throws the signal's reason when it was aborted, and what the
    * engine failed with
-   * @throws {SchedulerFull} when `maxWaiting` requests wait
+   * @throws {SchedulerFull} when no place is free and `maxWaiting` requests wait
    * @throws {RequestError | SamplingError} a request that cannot be decoded
    */
   submit(request: AnswerRequest): AsyncIterable<AnswerEvent> {
@@ -116,11 +116,11 @@ export class Scheduler implements AsyncDisposable {
       hasAdapter: this.hasAdapter,
     });
     request.signal?.throwIfAborted();
+    const lane = this.#pool.laneOf(request);
     const { waiting } = this;
-    if (waiting >= (this.options.maxWaiting ?? Infinity)) {
+    if (!lane.hasPlace && waiting >= (this.options.maxWaiting ?? Infinity)) {
       throw new SchedulerFull(waiting, this.#retryAfter(waiting));
     }
-    const lane = this.#laneOf(request);
     const ticket = new Ticket(request, this.tokenizer, (over) => {
       lane.forget(over);
       const seconds = over.answerSeconds ?? this.#meanSeconds;
@@ -137,32 +137,13 @@ export class Scheduler implements AsyncDisposable {
     return Math.max(1, Math.min(MAX_RETRY_SECONDS, Math.ceil(seconds)));
   }
 
-  /** The lane of its system and of the longest known prefix it begins with. */
-  #laneOf({ system, promptIds }: AnswerRequest): Lane {
-    const at = this.#prefixes.findIndex((prefix) =>
-      prefix.length < promptIds.length && prefix.every((id, i) => promptIds[i] === id)
-    );
-    const key = `${system} ${at}`;
-    const known = this.#lanes.get(key);
-    if (known !== undefined) return known;
-    const { maxSequences, maxSequenceTokens } = this.options;
-    const prefix = this.#prefixes[at] ?? [];
-    const { hasAdapter } = this;
-    const lane = new Lane(this.model, {
-      ...{ system, prefix, maxSequences, maxSequenceTokens, hasAdapter },
-    });
-    this.#lanes.set(key, lane);
-    return lane;
-  }
-
   /** Turn after turn until nobody waits. Never throws: failures go to those they concern. */
   async #work(): Promise<void> {
     await Promise.resolve(); // requests of one moment begin together
     try {
       for (;;) {
-        if (this.#starved?.busy === false) this.#starved = null; // its requests were given up
-        const busy = [...this.#lanes.values()].filter((lane) => lane.busy);
-        if (busy.length === 0) return;
+        const { busy } = this.#pool;
+        if (busy.length === 0) return this.#tell();
         for (const lane of busy) await this.#turn(lane);
       }
     } finally {
@@ -170,51 +151,34 @@ export class Scheduler implements AsyncDisposable {
     }
   }
 
+  /** Hands out the tokens of the last run. */
+  #tell(): void {
+    const tell = this.#untold;
+    this.#untold = () => {};
+    tell();
+  }
+
   async #turn(lane: Lane): Promise<void> {
     const { signal } = this.#closing;
     try {
       if (signal.aborted) throw signal.reason;
-      if (!lane.open && !await this.#openLane(lane)) return;
-      await lane.turn(signal, this.#starved === null);
+      if (!lane.open) this.#tell(); // opening takes its time
+      if (!await this.#pool.open(lane, signal)) return;
+      const untold = await lane.turn(signal, this.#pool.admits, () => this.#tell());
+      this.#tell(); // nothing was decoded meanwhile
+      this.#untold = untold;
     } catch (error) {
+      this.#tell();
       lane.fail(error);
       if (isLoss(error)) this.#loseAll(error);
       await lane.release().catch((reason) => this.#loseAll(reason));
     }
   }
 
-  /**
-   * Makes room for a lane. Where memory is short, lanes with nobody in the decode give theirs up; if
-   * that is not enough the others take nobody in until they are empty.
-   *
-   * @returns false: it has to wait
-   */
-  async #openLane(lane: Lane): Promise<boolean> {
-    const others = () => [...this.#lanes.values()].filter((other) => other.open && other !== lane);
-    const inUse = () => others().some((other) => other.live > 0);
-    if (this.#starved === lane && inUse()) return false;
-    for (;;) {
-      try {
-        await lane.prepare(this.#closing.signal);
-        if (this.#starved === lane) this.#starved = null;
-        return true;
-      } catch (error) {
-        const short = error instanceof EngineError && error.status === "out_of_memory";
-        if (!short || others().length === 0) throw error;
-      }
-      const idle = others().filter((other) => other.live === 0);
-      if (idle.length === 0) {
-        this.#starved ??= lane;
-        return false;
-      }
-      for (const other of idle) await other.release();
-    }
-  }
-
   /** The engine is gone: everybody is told why, those to come too. */
   #loseAll(reason: unknown): void {
     this.#lost ??= { reason };
-    for (const lane of this.#lanes.values()) lane.fail(reason);
+    this.#pool.failAll(reason);
   }
 
   /** Refuses new requests from now on and waits until all others are answered. */
@@ -228,8 +192,7 @@ export class Scheduler implements AsyncDisposable {
     this.#draining = true;
     this.#closing.abort(new RequestError("The answer was given up: the scheduler was closed."));
     await this.#working;
-    for (const lane of this.#lanes.values()) await lane.release();
-    this.#lanes.clear();
+    await this.#pool.release();
     this.model.release(this);
     if (this.hasAdapter && this.#lost === null) await this.model.enableLora(true);
   }

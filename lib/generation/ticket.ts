@@ -66,8 +66,16 @@ export class Ticket {
     this.#end();
   }
 
-  /** Takes its next tokens, in order; those behind its end are dropped. */
+  /** Takes its next tokens, in order; those behind its end are dropped. It fails alone. */
   accept(fresh: readonly GeneratedToken[]): void {
+    try {
+      this.#accept(fresh);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #accept(fresh: readonly GeneratedToken[]): void {
     let text = "";
     const ids: number[] = [];
     let finish: AnswerFinish | null = null;

@@ -20,7 +20,7 @@ function transcriptFile(folder: string, now: Date): string {
 }
 
 async function runChat(context: TaskContext): Promise<unknown> {
-  const { run, config, say, signal } = context;
+  const { run, config, values, say, signal } = context;
   const region = regionOf(context);
   await using answering = await openTaskAnswering(context);
   say(WELCOME);
@@ -36,7 +36,7 @@ async function runChat(context: TaskContext): Promise<unknown> {
   };
   const talk = (io: ChatIo) => chat(io, options);
   if (!Deno.stdin.isTerminal() || !Deno.stdout.isTerminal()) {
-    return (await talk(new LinesIo(say, signal))).exchanges;
+    return (await talk(new LinesIo(say, signal, values["json"] === true))).exchanges;
   }
   using io = new TerminalIo(signal);
   return (await talk(io)).exchanges;

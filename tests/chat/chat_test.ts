@@ -129,6 +129,31 @@ Deno.test("without an adapter the base answers and /tuned says why not; a crisis
     assertStringIncludes(io.shown, "৯৯৯");
   }));
 
+Deno.test("a failed answer is told of, and the chat goes on", () =>
+  withModel(async (model) => {
+    const { call } = model;
+    let fails = false;
+    model.call = (work, message, signal) =>
+      fails
+        ? call.call(model, () => 2, () => "The caches do not fit.", signal)
+        : call.call(model, work, message, signal);
+    const io = new Script(["কাল পরীক্ষা।", "কেমন আছেন?"]);
+    const { note } = io;
+    io.note = (line) => {
+      fails = false;
+      note.call(io, line);
+    };
+    const readLine = io.readLine.bind(io);
+    let reads = 0;
+    io.readLine = () => {
+      fails = ++reads === 1;
+      return readLine();
+    };
+    const { exchanges } = await run(model, io);
+    assertEquals(io.notes, ["The caches do not fit."]);
+    assertEquals(exchanges.map((e) => e.user), ["কেমন আছেন?"]);
+  }));
+
 Deno.test("Ctrl-C stops the answer, which is remembered as far as it was shown", () =>
   withModel(async (model) => {
     for (const milliseconds of [1, 20, 60, 120]) {

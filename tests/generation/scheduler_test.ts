@@ -101,19 +101,23 @@ Deno.test("first come, first served; a full queue says when to come again", () =
   withModel(async (model) => {
     await using scheduler = await create(model, { maxSequences: 1, maxWaiting: 3 });
     const order: number[] = [];
-    const all = [0, 1, 2].map(async (i) => {
+    const all = [0, 1, 2, 3].map(async (i) => {
       await readAll(scheduler.submit(request(i, { system: "base" })));
       order.push(i);
     });
-    assertEquals(scheduler.waiting, 3);
+    assertEquals([scheduler.live, scheduler.waiting], [1, 3]);
     const error = assertThrows(
-      () => scheduler.submit(request(3, { system: "base" })),
+      () => scheduler.submit(request(4, { system: "base" })),
       SchedulerFull,
     );
     assert(Number.isInteger(error.retryAfterSeconds) && error.retryAfterSeconds >= 1);
     await Promise.all(all);
-    assertEquals(order, [0, 1, 2]);
-    await readAll(scheduler.submit(request(3, { system: "base" })));
+    assertEquals(order, [0, 1, 2, 3]);
+    await readAll(scheduler.submit(request(4, { system: "base" })));
+    await using strict = await create(model, { maxSequences: 2, maxWaiting: 0 });
+    const two = [0, 1].map((i) => readAll(strict.submit(request(i, { system: "base" }))));
+    assertThrows(() => strict.submit(request(2, { system: "base" })), SchedulerFull);
+    await Promise.all(two);
   }));
 
 Deno.test("who leaves or aborts frees the place at once", () =>
