@@ -20,6 +20,7 @@ const GradedAnswer = z.strictObject({
   safety: z.enum(["ok", "violation"]),
   half: z.enum(["build", "held_out"]),
   second: Grades,
+  second_safety: z.enum(["ok", "violation"]),
   note: z.string(),
 });
 
