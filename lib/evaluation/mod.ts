@@ -32,8 +32,11 @@ export { METRIC_IDS, type MetricId, type MetricInfo, metricInfo } from "./metric
 export * from "./metric_text.ts";
 export * from "./perplexity.ts";
 export * from "./report.ts";
+export * from "./pair_file.ts";
 export * from "./results.ts";
 export * from "./rouge.ts";
 export * from "./rubric.ts";
 export type { EvaluationItem, ScoredItem } from "./scored_item.ts";
+export * from "./score.ts";
 export * from "./statistics.ts";
+export * from "./systems.ts";
