@@ -118,7 +118,9 @@ function notesOf({ unmatched, withoutPrompt }: AlignedSystems, n: number, normal
       `${withoutPrompt} of ${n} items have no prompt: without the question the empathy proxy can ` +
       "hardly tell a specific answer from a generic one.",
     ],
-    ...EVALUATION_NOTES.filter((note) => normalize || !note.startsWith("BLEU, chrF++")),
+    ...EVALUATION_NOTES.filter((note) =>
+      !note.startsWith("Perplexity") && (normalize || !note.startsWith("BLEU, chrF++"))
+    ),
     ...normalize ? [] : ["BLEU, chrF++: sacreBLEU's on the raw text, nothing normalised."],
   ];
 }

@@ -27,7 +27,7 @@ function differenceLines(report: ScoreReport, one: SystemDifferences): string[] 
     return [
       metricInfo(id).label,
       formatInterval({ value: difference, low, high }),
-      formatValue(p_value),
+      p_value === null ? "–" : p_value.toFixed(3),
     ];
   });
   return alignedLines([["metric", `${one.system} − ${one.baseline}, paired`, "p"], ...rows]);
