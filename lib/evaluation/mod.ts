@@ -24,6 +24,7 @@ export {
 } from "./empathy_gates.ts";
 export { EmpathyLexicon, empathyLexicon } from "./empathy_lexicon.ts";
 export { evaluateAnswers, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
+export * from "./graded_agreement.ts";
 export * from "./graded_answers.ts";
 export * from "./krippendorff.ts";
 export * from "./legacy_keyword_score.ts";
