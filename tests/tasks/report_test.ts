@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { resolveConfig } from "@lib/config.ts";
-import { writeReport } from "@lib/experiment/report.ts";
+import { writeReport } from "@lib/report/run_report.ts";
 import { resultsTable } from "@lib/experiment/results_table.ts";
 import { Run } from "@lib/experiment/run.ts";
 import { saveTestResults } from "@lib/workflow/generate.ts";
