@@ -58,6 +58,7 @@ ${LIGHT.map((_, i) => `.s${i} { stroke: var(--c${i}); } .f${i} { fill: var(--c${
 .plot img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
 .answers { display: grid; gap: 1rem; } .answers article { border: 1px solid var(--line);
   border-radius: .6rem; padding: .9rem 1.1rem; }
+.answers h3 { margin-top: 0; }
 .answers dl { display: grid; grid-template-columns: 6.5rem 1fr; gap: .35rem .8rem; margin: .5rem 0 0; }
 .answers dt { color: var(--muted); font-size: .9rem; } .answers dd { margin: 0;
   white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -77,7 +78,8 @@ summary { cursor: pointer; }
   --accent: #000; ${colors(LIGHT)} } nav { display: none; } body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; } article, figure, tr, .facts { break-inside: avoid; }
   h2, h3 { break-after: avoid; } .scroll { overflow: visible; } a { text-decoration: none; }
-  * { print-color-adjust: exact; } }
+  * { print-color-adjust: exact; }
+  details::details-content { content-visibility: visible; display: block; height: auto; } }
 @page { margin: 16mm 14mm; }
 `;
 
