@@ -46,6 +46,8 @@ export const ItemReport = z.strictObject({
   /** Nats over answer and end token; null when not measured. */
   nll: z.number().nullable(),
   tokens: count.nullable(),
+  /** Nats over the text alone, without the end token; null when not measured, or by an older version. */
+  text_nll: z.number().nullable().default(null),
 });
 export type ItemReport = z.infer<typeof ItemReport>;
 

@@ -95,7 +95,12 @@ function bleuVariant(
   return { tokenizer, signature, ...estimate(table, draws, items.length) };
 }
 
-function differencesOf(
+/**
+ * A system against the baseline, metric by metric, on the same draws.
+ *
+ * @throws {RangeError} evaluations of different items, seeds or numbers of draws
+ */
+export function systemDifferences(
   baseline: string,
   system: string,
   before: Evaluation,
@@ -181,6 +186,6 @@ export function scoreSystems(
       bleu: tokenizers.map((tokenizer) => bleuVariant(evaluation, tokenizer, normalize)),
     })),
     differences: [...evaluations].filter(([name]) => name !== baseline)
-      .map(([name, evaluation]) => differencesOf(baseline, name, before, evaluation)),
+      .map(([name, evaluation]) => systemDifferences(baseline, name, before, evaluation)),
   };
 }

@@ -57,6 +57,7 @@ function itemReport(
     words: item.words,
     nll: item.likelihood?.nll ?? null,
     tokens: item.likelihood?.tokens ?? null,
+    text_nll: item.likelihood?.textNll ?? null,
   };
 }
 
