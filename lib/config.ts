@@ -94,6 +94,13 @@ const TrainingConfig = z.strictObject({
   gradient_checkpointing: z.enum(["auto", "full", "none"]).default("auto"),
   /** Optimiser steps between validations; null: ten a run. */
   eval_every: positive.nullable().default(null),
+  /** Training samples used, drawn by the seed, a smaller number from within a larger; null: all. */
+  train_samples: positive.nullable().default(null),
+  /**
+   * Early stopping: validations without a lower loss after which training ends, the best adapter kept;
+   * null: never.
+   */
+  patience: positive.nullable().default(null),
   /** Validation samples used during training; null: all. */
   eval_samples: positive.nullable().default(256),
   /** Optimiser steps between checkpoints; null: with every validation. */
