@@ -123,6 +123,8 @@ const GenerationConfig = z.strictObject({
 const EvaluationConfig = z.strictObject({
   /** Test items that answers are generated for; null: all. */
   samples: positive.nullable().default(null),
+  /** Sentence encoder for semantic similarity, a folder or a hub id; null: a known one that is here. */
+  semantic_model: z.string().min(1).nullable().default(null),
   bootstrap_draws: z.number().int().min(100).default(1000),
   bootstrap_seed: z.number().int().default(12345),
 });

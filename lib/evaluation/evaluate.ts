@@ -95,6 +95,8 @@ function tablesOf(items: readonly ScoredItem[], textOf: TextOf): Record<MetricId
     perplexity: perplexityTable(likelihoods),
     bits_per_byte: bitsPerByteTable(likelihoods, items.map((item) => item.reference)),
     ...overlapTables(items, textOf),
+    semantic: meanTable(items.map(({ similarity }) => similarity?.reference ?? null)),
+    semantic_floor: meanTable(items.map(({ similarity }) => similarity?.floor ?? null)),
     ...empathyTables(items),
     ends_in_terminal: signs.terminal,
     hit_cap: signs.capped,

@@ -39,5 +39,6 @@ export * from "./rouge.ts";
 export * from "./rubric.ts";
 export type { EvaluationItem, ScoredItem } from "./scored_item.ts";
 export * from "./score.ts";
+export * from "./semantic.ts";
 export * from "./statistics.ts";
 export * from "./systems.ts";

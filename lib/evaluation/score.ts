@@ -16,6 +16,7 @@ import type { BootstrapSettings, Estimate, SystemReport } from "./report.ts";
 import { EVALUATION_NOTES } from "./results.ts";
 import { ROUGE_DEFINITION } from "./rouge.ts";
 import { estimate } from "./system_report.ts";
+import type { ItemSimilarity } from "./semantic.ts";
 import { type AlignedSystems, alignSystems, type PairSource } from "./systems.ts";
 
 /** How to score. */
@@ -24,6 +25,11 @@ export interface ScoreOptions extends DrawOptions {
   readonly normalize?: boolean;
   /** BLEU with further tokenisers, beside `intl`. @default {[]} */
   readonly tokenizers?: readonly BleuTokenizer[];
+  /** Semantic similarities by system, as `measureSimilarity` gives them, and how they were measured. */
+  readonly semantic?: {
+    readonly similarities: ReadonlyMap<string, readonly ItemSimilarity[]>;
+    readonly signature: string;
+  };
   /** The system that the others are compared with. @default the first */
   readonly baseline?: string;
 }
@@ -114,7 +120,12 @@ export function systemDifferences(
   return { baseline, system, metrics };
 }
 
-function notesOf({ unmatched, withoutPrompt }: AlignedSystems, n: number, normalize: boolean) {
+function notesOf(
+  { unmatched, withoutPrompt }: AlignedSystems,
+  n: number,
+  normalize: boolean,
+  semantic: boolean,
+) {
   return [
     ...unmatched === 0 ? [] : [
       `${unmatched} lines were left out: not every system has an item of their id.`,
@@ -124,7 +135,8 @@ function notesOf({ unmatched, withoutPrompt }: AlignedSystems, n: number, normal
       "hardly tell a specific answer from a generic one.",
     ],
     ...EVALUATION_NOTES.filter((note) =>
-      !note.startsWith("Perplexity") && (normalize || !note.startsWith("BLEU, chrF++"))
+      !note.startsWith("Perplexity") && (semantic || !note.startsWith("Semantic")) &&
+      (normalize || !note.startsWith("BLEU, chrF++"))
     ),
     ...normalize ? [] : ["BLEU, chrF++: sacreBLEU's on the raw text, nothing normalised."],
   ];
@@ -160,10 +172,11 @@ export function scoreSystems(
     throw new ScoreError(`baseline: expected one of ${names.join(", ")}, found '${baseline}'.`);
   }
   const evaluations = new Map(
-    aligned.systems.map(({ name, items }) => [
-      name,
-      evaluateAnswers(items, { draws, seed, normalize }),
-    ]),
+    aligned.systems.map(({ name, items }) => {
+      const similar = options.semantic?.similarities.get(name);
+      const measured = items.map((item, i) => ({ ...item, similarity: similar?.[i] ?? null }));
+      return [name, evaluateAnswers(measured, { draws, seed, normalize })];
+    }),
   );
   const before = evaluations.get(baseline)!;
   const { n, groups } = before.report;
@@ -171,13 +184,14 @@ export function scoreSystems(
     format: 1,
     n,
     groups,
-    notes: notesOf(aligned, n, normalize),
+    notes: notesOf(aligned, n, normalize, options.semantic !== undefined),
     signatures: {
       bleu: bleuSignature(),
       bleu_1: bleuSignature({ maxOrder: 1 }),
       chrf_pp: chrfSignature(),
       rouge: ROUGE_DEFINITION,
       empathy: `rules|criteria:4|levels:0-2|lexicon:${empathyLexicon().version}`,
+      ...options.semantic === undefined ? {} : { semantic: options.semantic.signature },
     },
     bootstrap: { draws, seed, level: 0.95, unit: "group", method: "percentile" },
     systems: [...evaluations].map(([name, evaluation]) => ({

@@ -58,6 +58,8 @@ function itemReport(
     nll: item.likelihood?.nll ?? null,
     tokens: item.likelihood?.tokens ?? null,
     text_nll: item.likelihood?.textNll ?? null,
+    semantic: item.similarity?.reference ?? null,
+    semantic_floor: item.similarity?.floor ?? null,
   };
 }
 

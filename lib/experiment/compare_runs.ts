@@ -8,6 +8,7 @@ import { evaluateAnswers, type Evaluation } from "@lib/evaluation/evaluate.ts";
 import { forEachMetric } from "@lib/evaluation/metric_ids.ts";
 import type { ItemLikelihood } from "@lib/evaluation/perplexity.ts";
 import { type SystemDifferences, systemDifferences } from "@lib/evaluation/score.ts";
+import type { ItemSimilarity } from "@lib/evaluation/semantic.ts";
 import type { EvaluationItem } from "@lib/evaluation/scored_item.ts";
 import { RunError } from "@lib/experiment/run.ts";
 import type { RunRecord } from "@lib/experiment/run_record.ts";
@@ -86,10 +87,22 @@ function likelihoodsOf({ results }: RunRecord, system: SystemName): Map<unknown,
   ]));
 }
 
+/** Semantic similarities by row, as the evaluation left them. */
+function similaritiesOf({ results }: RunRecord, system: SystemName): Map<unknown, ItemSimilarity> {
+  const items = results?.systems[system].items ?? [];
+  return new Map(
+    items.flatMap(({ id, semantic, semantic_floor: floor }) =>
+      semantic === null ? [] : [[id, { reference: semantic, floor }]]
+    ),
+  );
+}
+
 /** Items of both runs over the rows they share, groups as the first has them. */
 function sharedItems(a: RunRecord, b: RunRecord, system: SystemName) {
   const others = new Map(answersOf(b, system).map((answer) => [answer.row, answer]));
   const [before, after] = [likelihoodsOf(a, system), likelihoodsOf(b, system)];
+  const sameEncoder = a.results?.signatures.semantic === b.results?.signatures.semantic;
+  const [nearA, nearB] = [similaritiesOf(a, system), similaritiesOf(b, system)];
   const first: EvaluationItem[] = [];
   const second: EvaluationItem[] = [];
   for (const one of answersOf(a, system)) {
@@ -101,14 +114,20 @@ function sharedItems(a: RunRecord, b: RunRecord, system: SystemName) {
     // A likelihood counts only where both runs have it.
     const [x, y] = [before.get(one.row) ?? null, after.get(one.row) ?? null];
     const both = x !== null && y !== null;
-    const item = (answer: AnswerRecord, likelihood: ItemLikelihood): EvaluationItem => ({
+    const comparable = sameEncoder && nearA.has(one.row) && nearB.has(one.row);
+    const item = (
+      answer: AnswerRecord,
+      likelihood: ItemLikelihood,
+      near: Map<unknown, ItemSimilarity>,
+    ): EvaluationItem => ({
       ...shared,
       hypothesis: answer.answer,
       finish: answer.finish,
       likelihood: both ? likelihood : null,
+      similarity: comparable ? near.get(one.row) ?? null : null,
     });
-    first.push(item(one, x));
-    second.push(item(other, y));
+    first.push(item(one, x, nearA));
+    second.push(item(other, y, nearB));
   }
   return { first, second };
 }

@@ -14,6 +14,8 @@ export const HEADLINE_METRICS = [
   "rouge_1",
   "rouge_2",
   "rouge_l",
+  "semantic",
+  "semantic_floor",
   "empathy",
   "legacy_keyword_score",
 ] as const;
@@ -30,7 +32,7 @@ export interface ResultsRow {
 /** Rows of the headline metrics, base beside tuned. */
 export function resultsRows(results: EvaluationResults): ResultsRow[] {
   const { base, tuned } = results.systems;
-  return HEADLINE_METRICS.map((id) => {
+  return HEADLINE_METRICS.filter((id) => results.differences[id].n > 0).map((id) => {
     const { difference, low, high } = results.differences[id];
     return {
       metric: metricInfo(id).label,

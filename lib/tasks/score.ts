@@ -3,10 +3,13 @@ import { BLEU_TOKENIZERS, type BleuTokenizer } from "@lib/evaluation/bleu_tokeni
 import { BOOTSTRAP_DRAWS, BOOTSTRAP_SEED } from "@lib/evaluation/bootstrap.ts";
 import { loadPairs } from "@lib/evaluation/pair_file.ts";
 import { type ScoreOptions, scoreSystems } from "@lib/evaluation/score.ts";
-import type { PairSource } from "@lib/evaluation/systems.ts";
+import { alignSystems, type PairSource } from "@lib/evaluation/systems.ts";
 import { scoreLines } from "@lib/report/score_text.ts";
+import { resolveConfig } from "@lib/config.ts";
+import { measureSimilarity, similaritySignature } from "@lib/evaluation/semantic.ts";
 import { type OptionValues, UsageError } from "@lib/tasks/cli.ts";
 import { runProgram } from "@lib/tasks/program.ts";
+import { findEncoder } from "@lib/workflow/semantic.ts";
 
 /** A whole number of an option, or its default. */
 function wholeNumber(values: OptionValues, name: string, least: number, otherwise: number): number {
@@ -37,6 +40,35 @@ function scoreOptions(values: OptionValues): ScoreOptions {
   };
 }
 
+/** Semantic similarities, where they are asked for and an encoder is here. */
+async function semanticOf(
+  sources: readonly PairSource[],
+  values: OptionValues,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<Pick<ScoreOptions, "semantic">> {
+  const model = values["semantic-model"];
+  if (values["semantic"] !== true && model === undefined) return {};
+  const set = typeof model === "string"
+    ? [`evaluation.semantic_model=${JSON.stringify(model)}`]
+    : [];
+  const found = await findEncoder(resolveConfig({ set }));
+  if (found.encoder === null) {
+    say(found.reason);
+    return {};
+  }
+  const { systems } = alignSystems(sources);
+  const items = systems[0]?.items ?? [];
+  const similarities = await measureSimilarity(found.encoder, {
+    answers: new Map(
+      systems.map(({ name, items }) => [name, items.map(({ hypothesis }) => hypothesis)]),
+    ),
+    references: items.map(({ reference }) => reference),
+    groups: items.map(({ group }) => group),
+  }, { signal });
+  return { semantic: { similarities, signature: similaritySignature(found.encoder) } };
+}
+
 /** What a file's system is called: its name without folder and ending. */
 const systemName = (path: string) => path.replace(/^.*[\\/]/, "").replace(/\.jsonl?$/, "");
 
@@ -61,10 +93,19 @@ if (import.meta.main) {
         value: "NAME",
         help: "compare with this system (default: first)",
       },
+      semantic: {
+        type: "boolean",
+        help: "semantic similarity too, where a sentence encoder is here",
+      },
+      "semantic-model": {
+        type: "string",
+        value: "MODEL",
+        help: "with this encoder: folder or hub id",
+      },
       draws: { type: "string", value: "N", help: `bootstrap draws (default ${BOOTSTRAP_DRAWS})` },
       seed: { type: "string", value: "N", help: `of the bootstrap (default ${BOOTSTRAP_SEED})` },
     },
-    async run({ positionals, values }) {
+    async run({ positionals, values, signal, say }) {
       if (positionals.length === 0) {
         throw new UsageError("Expected at least one file of pairs, found none. See --help.");
       }
@@ -72,7 +113,8 @@ if (import.meta.main) {
       const sources: PairSource[] = await Promise.all(
         positionals.map(async (path) => ({ name: systemName(path), pairs: await loadPairs(path) })),
       );
-      const report = scoreSystems(sources, options);
+      const semantic = await semanticOf(sources, values, signal, say);
+      const report = scoreSystems(sources, { ...options, ...semantic });
       return { json: report, lines: scoreLines(report) };
     },
   });

@@ -11,13 +11,16 @@ import { formatInterval, formatValue } from "../text_table.ts";
 const FAMILIES = {
   likelihood: "How likely the model finds the references",
   overlap: "Overlap with the references",
+  semantic: "Semantic similarity to the references",
   empathy: "Empathy (automatic proxy, not clinically validated)",
   gates: "Gates: share of answers that pass",
   degeneracy: "Form of the answers",
 } as const;
 type Family = keyof typeof FAMILIES;
 
-const idsOf = (family: Family) => METRIC_IDS.filter((id) => metricInfo(id).family === family);
+/** The metrics of a family that were measured. */
+const idsOf = ({ differences }: EvaluationResults, family: Family) =>
+  METRIC_IDS.filter((id) => metricInfo(id).family === family && differences[id].n > 0);
 
 function metricRow({ systems, differences }: EvaluationResults, id: MetricId): string[] {
   const { difference, low, high, p_value, n } = differences[id];
@@ -99,20 +102,23 @@ export function resultsSection(results: EvaluationResults): Section {
 corrected for the number of metrics.</p>
 ${differenceFigure(results)}
 ${
-        (Object.keys(FAMILIES) as Family[]).map((family) =>
-          markup`<h3>${FAMILIES[family]}</h3>
+        (Object.keys(FAMILIES) as Family[]).filter((family) => idsOf(results, family).length > 0)
+          .map((family) =>
+            markup`<h3>${FAMILIES[family]}</h3>
 ${
-            htmlTable(head, idsOf(family).map((id) => metricRow(results, id)), {
-              numeric: [1, 2, 3, 4, 5],
-            })
-          }`
-        )
+              htmlTable(head, idsOf(results, family).map((id) => metricRow(results, id)), {
+                numeric: [1, 2, 3, 4, 5],
+              })
+            }`
+          )
       }
 ${references(results)}
 <details><summary>How to read these numbers</summary>
 <ul>${notes.map((note) => markup`<li>${note}</li>`)}</ul>
 <dl>${
-        Object.entries(signatures).map(([name, text]) => markup`<dt>${name}</dt><dd>${text}</dd>`)
+        Object.entries(signatures).filter(([, text]) => text !== null).map(([name, text]) =>
+          markup`<dt>${name}</dt><dd>${text}</dd>`
+        )
       }</dl>
 </details>`,
   };
