@@ -13,16 +13,7 @@ import { loadRunRecord } from "@lib/experiment/run_record.ts";
 import { comparisonPage } from "@lib/report/comparison_page.ts";
 import { comparisonLines } from "@lib/report/comparison_text.ts";
 import { assertValidPage } from "./html_rules.ts";
-import { makeRun, referenceOf } from "./run_fixture.ts";
-
-async function withOutputs(body: (outputs: string) => Promise<void>): Promise<void> {
-  const outputs = await Deno.makeTempDir();
-  try {
-    await body(outputs);
-  } finally {
-    await Deno.remove(outputs, { recursive: true });
-  }
-}
+import { makeRun, referenceOf, withOutputs } from "./run_fixture.ts";
 
 const DRAWS = { draws: 100 };
 const poor = (row: number) => referenceOf(row).split(" ").slice(0, 5).join(" ");

@@ -113,3 +113,13 @@ export async function makeRun(
   await saveEvaluation(run, config, options.nll ?? 2);
   return run;
 }
+
+/** Gives a test a folder for its runs, and takes it away. */
+export async function withOutputs(body: (outputs: string) => Promise<void>): Promise<void> {
+  const outputs = await Deno.makeTempDir();
+  try {
+    await body(outputs);
+  } finally {
+    await Deno.remove(outputs, { recursive: true });
+  }
+}

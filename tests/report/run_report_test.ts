@@ -12,16 +12,7 @@ import { Run, RunError } from "@lib/experiment/run.ts";
 import { markup } from "@lib/report/markup.ts";
 import { writeReport } from "@lib/report/run_report.ts";
 import { assertValidPage } from "./html_rules.ts";
-import { makeRun, referenceOf } from "./run_fixture.ts";
-
-async function withOutputs(body: (outputs: string) => Promise<void>): Promise<void> {
-  const outputs = await Deno.makeTempDir();
-  try {
-    await body(outputs);
-  } finally {
-    await Deno.remove(outputs, { recursive: true });
-  }
-}
+import { makeRun, referenceOf, withOutputs } from "./run_fixture.ts";
 
 Deno.test("the report of a whole run is valid, self-contained and holds every section", () =>
   withOutputs(async (outputs) => {
