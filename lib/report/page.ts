@@ -44,7 +44,8 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; list-style: none; p
 table { border-collapse: collapse; width: 100%; font-size: .92rem; margin: .6rem 0 1rem; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .32rem .8rem .32rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
+thead th:first-child, tbody th { min-width: 8rem; }
 th { font-weight: 600; } tbody th { font-weight: 400; }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption { margin-top: .3rem; }
@@ -69,7 +70,7 @@ pre { background: var(--soft); padding: .8rem; overflow-x: auto; font-size: .85r
 .bars dt { grid-column: 1; } .bars dd { margin: 0; font-variant-numeric: tabular-nums; }
 .bars .bar { height: .9rem; background: var(--c0); border-radius: .2rem; min-width: 1px; }
 .bars .lost .bar, .bars .bar.lost { background: var(--c1); }
-.hash { font-family: ui-monospace, monospace; font-size: .8rem; }
+.hash { font-family: ui-monospace, monospace; font-size: .8rem; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 @media (max-width: 36rem) { .answers dl { grid-template-columns: 1fr; gap: .1rem; }
   .answers dd { margin-bottom: .5rem; } .bars { grid-template-columns: 1fr auto; }
