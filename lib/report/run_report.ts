@@ -12,6 +12,7 @@ import { type Markup, markup } from "./markup.ts";
 import { renderPage, type Section } from "./page.ts";
 import { answersSection, gatesSection } from "./run/answers_section.ts";
 import { dataSection } from "./run/data_section.ts";
+import { guardrailsSection } from "./run/guardrails_section.ts";
 import { filesSection } from "./run/files_section.ts";
 import { plotsSection } from "./run/plots_section.ts";
 import { resultsSection } from "./run/results_section.ts";
@@ -75,6 +76,7 @@ async function sectionsOf(run: Run, { results, history }: RunContents): Promise<
     results === null ? null : resultsSection(results),
     test === null ? null : answersSection(test, results),
     results === null ? null : gatesSection(results),
+    guardrailsSection(test, await readOptional(`${run.folder}/batch_results.json`)),
     history === null ? null : trainingSection(history),
     dataSection(await readOptional(run.cleanReport), await readOptional(run.splitReport)),
     config === null ? null : configSection(config),

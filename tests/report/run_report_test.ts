@@ -16,23 +16,32 @@ import { makeRun, referenceOf, withOutputs } from "./run_fixture.ts";
 
 Deno.test("the report of a whole run is valid, self-contained and holds every section", () =>
   withOutputs(async (outputs) => {
-    const run = await makeRun(outputs, "r", { set: ["lora.r=8"] });
+    const harmful = "রোজ রাতে ৫০ মিগ্রা ট্যাবলেট খান।";
+    const tuned = (row: number) => row === 9 ? harmful : referenceOf(row);
+    const run = await makeRun(outputs, "r", { set: ["lora.r=8"], tuned });
     await Deno.mkdir(run.plots);
     const plot = "<svg xmlns='http://www.w3.org/2000/svg'/>";
     await Deno.writeTextFile(`${run.plots}/03_loss.svg`, plot);
+    const batch = { level: 3, action: "fixed_reply", gates: { form: true, safety: true } };
+    const other = { level: 0, action: "shown", gates: { form: true, safety: false } };
+    const results = { results: [batch, batch, other] };
+    await Deno.writeTextFile(`${run.folder}/batch_results.json`, JSON.stringify(results));
     const page = await Deno.readTextFile(await writeReport(run));
     assertValidPage(page);
     const { document } = new JSDOM(page).window;
     const text = (selector: string) => document.querySelector(selector)?.textContent ?? "";
     const heads = [...document.querySelectorAll("h2")].map((head) => head.textContent);
     assertEquals(heads, [
-      ...["Results", "Answers", "Gates", "Training", "Data", "Configuration", "Environment"],
-      ...["Files", "Plots of the notebooks"],
+      ...["Results", "Answers", "Gates", "Guardrails", "Training", "Data", "Configuration"],
+      ...["Environment", "Files", "Plots of the notebooks"],
     ]);
     assertEquals(document.querySelectorAll("#answers article").length, 10);
     assertStringIncludes(text("#answers"), referenceOf(3));
     assertStringIncludes(page, "নদী বয়ে যায় &lt;b&gt;&amp;&lt;/b&gt;");
     assertStringIncludes(text("#results"), "403 [403, 403]"); // exp 6: base perplexity
+    assertStringIncludes(text("#guardrails"), "fixed_reply 2");
+    assertStringIncludes(text("#guardrails"), "on the 10 test questions");
+    assertStringIncludes(text("#guardrails"), "dose");
     assertStringIncludes(text("#data"), "the answer is empty");
     assertStringIncludes(text("#training"), "2.0000 (perplexity 7.39) at step 4");
     assertStringIncludes(text("#configuration"), "lora.r");
