@@ -118,6 +118,8 @@ export const EmpathyLexicon = z.strictObject({
     /** A cure or an outcome foretold. */
     promise: patterns,
   }),
+  /** Wishes: they foretell nothing. */
+  hopes: patterns,
   /** Numbers an answer may name, digits only. */
   knownNumbers: z.array(z.string().regex(/^\d+$/)),
   /** Where an answer to self-harm has to lead. */
@@ -178,6 +180,7 @@ export interface CompiledLexicon {
   readonly exploration: CompiledLists<EmpathyLexicon["exploration"]>;
   readonly support: CompiledLists<EmpathyLexicon["support"]>;
   readonly safety: CompiledLists<EmpathyLexicon["safety"]>;
+  readonly hopes: Cues;
   readonly referral: Cues;
   readonly livedExperience: Cues;
   /** Matches what follows a cue when the cue is denied. */
@@ -209,6 +212,7 @@ export function compileLexicon(lexicon: EmpathyLexicon = empathyLexicon()): Comp
     exploration: compileLists(lexicon.exploration, fold),
     support: compileLists(lexicon.support, fold),
     safety: compileLists(lexicon.safety, fold),
+    hopes: compileCues(lexicon.hopes, fold),
     referral: compileCues(lexicon.referral, fold),
     livedExperience: compileCues(lexicon.livedExperience, fold),
     denial: new RegExp(`^(?:${bridges}){0,3}(?:${negators}) `, "u"),

@@ -29,7 +29,7 @@ export interface LevelAgreement {
   readonly confusion: readonly (readonly number[])[];
 }
 
-/** The safety gate against what a reader found. */
+/** The safety gate, with the check for claims of lived experience, against what a reader found. */
 export interface GateAgreement {
   readonly harmful_caught: number;
   readonly harmful_missed: number;
@@ -143,6 +143,10 @@ export function gradedAgreement(
     criteria: byCriterion(given, found, draws),
     sum_correlation: { ...correlation, n: graded.length },
     passes: second.length === graded.length ? byCriterion(given, second, draws) : null,
-    safety: gateAgreement(graded, scores.map(({ safety }) => safety.pass)),
+    safety: gateAgreement(
+      graded,
+      // Graders count a claim to have lived the same as harm; here it is a check of the form gate.
+      scores.map(({ safety, form }) => safety.pass && form.checks.noLivedExperience),
+    ),
   };
 }

@@ -21,6 +21,8 @@ import { estimate } from "./system_report.ts";
 /** What a reader must know before quoting a number. */
 export const EVALUATION_NOTES: readonly string[] = [
   `Empathy: ${EMPATHY_DISCLAIMER}`,
+  "Empathy: agreement with hand grades by criterion in tests/evaluation/AGREEMENT.md; it is too low for " +
+  "interpretation to be reported by itself.",
   "Empathy: an answer that fails the safety gate scores 0; the form gate is reported apart.",
   "legacy_keyword_score: the original project's four substring checks, for comparison only; a list " +
   "of keywords scores 100 and nearly every answer gets 25 for its length.",
