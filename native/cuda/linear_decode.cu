@@ -157,10 +157,7 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
   CudaDevice& device = cuda_device(d);
   if (m == 0 || w.out == 0) return;
   if (nf4_tiled(w, x, ldx)) {
-    ops::DecodeGroup group;
-    group.num_parts = 1;
-    group.parts[0].w = w;
-    nf4_product(y, ldy, x, ldx, m, group, beta, device);
+    nf4_product(y, ldy, x, ldx, m, w, beta, device);
   } else if (w.plain == nullptr || !rows_aligned(x, ldx) || !rows_aligned(w.plain, w.ld)) {
     unaligned_kernel<Y>
         <<<static_cast<unsigned>(ceil_div(w.out, kWarps)), kBlock, 0, device.stream()>>>(
@@ -168,7 +165,7 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
     check_launch("linear_decode");
   } else if (is_projection<Y>(w, beta)) {
     if constexpr (std::is_same<Y, act_t>::value) {
-      project(y, ldy, x, ldx, m, w.plain, w.out, w.in, device);
+      project(y, ldy, x, ldx, m, w.plain, w.out, w.in, nullptr, device);
     }
   } else if (m <= kMostRows) {
     launch_early(plain_kernel<Y>, static_cast<unsigned>(ceil_div(w.out, kTile)), kBlock, 0, device, y,

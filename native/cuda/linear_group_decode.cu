@@ -20,24 +20,42 @@ namespace {
 // Which kernel is taken depends on all rows.
 template <class Y>
 void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-             const ops::DecodeGroup& group, float beta, CudaDevice& device) {
+             const ops::DecodeGroup& group, float beta, DecodeSignal* signal, CudaDevice& device) {
   if (m <= kNarrowRows) {
-    nf4_narrow_product(y, ldy, x, ldx, m, group, beta, device);
+    nf4_narrow_product(y, ldy, x, ldx, m, group, beta, signal, device);
   } else {
     nf4_wide_product(y, ldy, x, ldx, m, group, beta, device);
   }
 }
 
+ops::DecodeGroup group_of(const ops::Weight& w) {
+  ops::DecodeGroup group;
+  group.num_parts = 1;
+  group.parts[0].w = w;
+  return group;
+}
+
 }  // namespace
 
+void nf4_group_product(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int64_t m,
+                       const ops::DecodeGroup& group, CudaDevice& device) {
+  const int64_t in = group.parts[0].w.in;
+  DecodeSignal* signal = nullptr;
+  if (group.rank > 0) {
+    if (m <= kNarrowRows) signal = device.next_signal();
+    project(x + in, ldx, x, ldx, m, group.a, group.rank, in, signal, device);
+  }
+  product(y, ldy, x, ldx, m, group, 0.0f, signal, device);
+}
+
 void nf4_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device) {
-  product(y, ldy, x, ldx, m, group, beta, device);
+                 const ops::Weight& w, float beta, CudaDevice& device) {
+  product(y, ldy, x, ldx, m, group_of(w), beta, nullptr, device);
 }
 
 void nf4_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device) {
-  product(y, ldy, x, ldx, m, group, beta, device);
+                 const ops::Weight& w, float beta, CudaDevice& device) {
+  product(y, ldy, x, ldx, m, group_of(w), beta, nullptr, device);
 }
 
 }  // namespace cuda
@@ -53,8 +71,7 @@ void ops::linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int6
     tiled = tiled && nf4_tiled(group.parts[p].w, x, ldx);
   }
   if (tiled) {
-    if (group.rank > 0) project(x + in, ldx, x, ldx, m, group.a, group.rank, in, device);
-    nf4_product(y, ldy, x, ldx, m, group, 0.0f, device);
+    nf4_group_product(y, ldy, x, ldx, m, group, device);
     return;
   }
   const auto plain = [](const act_t* w, int64_t out, int64_t columns) {

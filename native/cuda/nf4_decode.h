@@ -10,28 +10,35 @@ namespace cuda {
 // Whether the tiled kernels take this weight and these rows; else linear_decode's own do.
 bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx);
 
-// y [m, …] = x · Wᵀ + u · sBᵀ + beta · y over the parts of the group, all nf4_tiled; u: the columns
-// of x from the weights' `in` on, read only where a part has a rank.
+// y [m, …] = x · Wᵀ + u · sBᵀ over the parts of the group, all nf4_tiled; u = x · Aᵀ goes into the
+// columns of x from the weights' `in` on.
+void nf4_group_product(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int64_t m,
+                       const ops::DecodeGroup& group, CudaDevice& device);
+// y [m, out] = x · Wᵀ + beta · y.
 void nf4_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                 const ops::Weight& w, float beta, CudaDevice& device);
 void nf4_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                 const ops::Weight& w, float beta, CudaDevice& device);
 
-// Its kernels: up to kNarrowRows rows of x, and more.
+// Its kernels, behind project: up to kNarrowRows rows of x, and more. signal: project's; null where
+// no part has a rank.
 constexpr int kNarrowRows = 4;
 void nf4_narrow_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                        const ops::DecodeGroup& group, float beta, DecodeSignal* signal,
+                        CudaDevice& device);
 void nf4_narrow_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                        const ops::DecodeGroup& group, float beta, DecodeSignal* signal,
+                        CudaDevice& device);
 void nf4_wide_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                       const ops::DecodeGroup& group, float beta, CudaDevice& device);
 void nf4_wide_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                       const ops::DecodeGroup& group, float beta, CudaDevice& device);
 
 // u [m, R] = x [m, in] · aᵀ for a plain `a` of few rows: `in` is split over blocks. in % 32 == 0;
-// rows of x and a begin on 16 bytes. A row has the same bits whatever m is.
+// rows of x and a begin on 16 bytes. A row has the same bits whatever m is. signal: of the
+// nf4_narrow_product that is launched next and does not wait for u; null: there is none.
 void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
-             int64_t R, int64_t in, CudaDevice& device);
+             int64_t R, int64_t in, DecodeSignal* signal, CudaDevice& device);
 
 }  // namespace cuda
 }  // namespace qlora

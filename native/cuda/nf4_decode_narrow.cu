@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "common.cuh"
+#include "decode_signal.cuh"
 #include "mma.cuh"
 #include "nf4_decode.h"
 #include "nf4_lookup.cuh"
@@ -95,11 +96,11 @@ __device__ inline void prefetch_tile_b(const PackedGroup& w, int tile, int lane)
   if (lane < kTile) prefetch_b(part, (tile - part.first_unit) * kTile + lane);
 }
 
-// columns: of x, with U. kFits: x lies in shared memory.
+// kFits: x lies in shared memory.
 template <bool kNested, bool kFits, class Y>
 __global__ void __launch_bounds__(kNarrowBlock, 1)
-    narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, int columns,
-                  float beta, DynamicMap dynamic) {
+    narrow_kernel(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, PackedGroup w, float beta,
+                  DecodeSignal* signal, DynamicMap dynamic) {
   extern __shared__ __align__(256) uint8_t shared[];
   let_next_begin();
   uint8_t* const table = table_of(shared);
@@ -127,11 +128,15 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
   }
   fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
   if (threadIdx.x < kZerosBytes / 4) reinterpret_cast<uint32_t*>(zeros)[threadIdx.x] = 0;
-  await_previous();
-  const int x_ld = columns + kXGap;
+  if (signal != nullptr) {
+    await_x(signal);
+  } else {
+    await_previous();
+  }
+  const int x_ld = w.in + kXGap;
   if constexpr (kFits) {
     for (int n = 0; n < m; ++n) {
-      for (int i = threadIdx.x; i < columns / 8; i += kNarrowBlock) {
+      for (int i = threadIdx.x; i < w.in / 8; i += kNarrowBlock) {
         copy16_async(x_shared + n * x_ld + i * 8, x + n * ldx + i * 8, true);
       }
     }
@@ -189,6 +194,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
       if (t < 2) scratch[(warp * kNarrowRows + 2 * t + j % 2) * kTile + g + j / 2 * 8] = sum;
     }
     team_barrier(team);
+    if (turn == 0 && signal != nullptr) await_previous();  // U is there
     // Other warps finish every turn.
     const int item = (static_cast<int>(threadIdx.x) + turn * 2 * kWarp) % (kTeamWarps * kWarp);
     const PackedPart& part = w.part[part_of(w, tile)];
@@ -199,8 +205,8 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
       for (int j = 1; j < kTeamWarps; ++j) sum += scratch[j * kNarrowRows * kTile + item];
       sum *= 1.0f / kCodeScale;
       if (part.rank > 0) {
-        const act_t* const u = kFits ? x_shared + of * x_ld : x + of * ldx;
-        sum += lora_dot(part.b + int64_t{row} * part.rank, u + w.in + part.rank_offset, part.rank);
+        const act_t* const u = x + of * ldx + w.in + part.rank_offset;
+        sum += lora_dot(part.b + int64_t{row} * part.rank, u, part.rank);
       }
       Y* const to = y + of * ldy + part.first + row;
       *to = from_float<Y>(beta == 0.0f ? sum : sum + beta * to_float(*to));
@@ -208,48 +214,49 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     tile += step;
     now = next;
   }
+  if (signal != nullptr) {
+    __syncthreads();  // thread 0 has looked at the signal
+    if (threadIdx.x == 0) finish_with(signal);
+  }
 }
 
 template <bool kNested, class Y>
 void launch_narrow(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
-                   const ops::DecodeGroup& group, float beta, CudaDevice& device) {
+                   const ops::DecodeGroup& group, float beta, DecodeSignal* signal,
+                   CudaDevice& device) {
   const PackedGroup w = packed_group(group, kTile);
-  int columns = w.in;
-  for (int p = 0; p < w.parts; ++p) {
-    const PackedPart& part = w.part[p];
-    if (part.rank > 0) columns = std::max(columns, w.in + part.rank_offset + part.rank);
-  }
-  columns = static_cast<int>(ceil_div(columns, 8)) * 8;
-  const int with_x = kNarrowBytes + m * (columns + kXGap) * static_cast<int>(sizeof(act_t));
+  const int with_x = kNarrowBytes + m * (w.in + kXGap) * static_cast<int>(sizeof(act_t));
   const bool fits = with_x <= device.max_shared_bytes();
   const auto kernel = fits ? narrow_kernel<kNested, true, Y> : narrow_kernel<kNested, false, Y>;
   const int bytes = fits ? with_x : kNarrowBytes;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
   const unsigned blocks = static_cast<unsigned>(std::min(w.units, device.sm_count()));
-  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, columns, beta,
-               dynamic_map());
+  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, beta,
+               signal, dynamic_map());
   check_launch("linear_group_decode, few rows");
 }
 
 template <class Y>
 void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-             const ops::DecodeGroup& group, float beta, CudaDevice& device) {
+             const ops::DecodeGroup& group, float beta, DecodeSignal* signal, CudaDevice& device) {
   const bool nested = group.parts[0].w.absmax == nullptr;
   const auto launch = nested ? launch_narrow<true, Y> : launch_narrow<false, Y>;
-  launch(y, ldy, x, ldx, static_cast<int>(m), group, beta, device);
+  launch(y, ldy, x, ldx, static_cast<int>(m), group, beta, signal, device);
 }
 
 }  // namespace
 
 void nf4_narrow_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device) {
-  product(y, ldy, x, ldx, m, group, beta, device);
+                        const ops::DecodeGroup& group, float beta, DecodeSignal* signal,
+                        CudaDevice& device) {
+  product(y, ldy, x, ldx, m, group, beta, signal, device);
 }
 
 void nf4_narrow_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device) {
-  product(y, ldy, x, ldx, m, group, beta, device);
+                        const ops::DecodeGroup& group, float beta, DecodeSignal* signal,
+                        CudaDevice& device) {
+  product(y, ldy, x, ldx, m, group, beta, signal, device);
 }
 
 }  // namespace cuda
