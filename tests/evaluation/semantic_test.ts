@@ -15,6 +15,7 @@ import { HubError } from "@lib/weights/hub/error.ts";
 import { selectFiles } from "@lib/weights/hub/selection.ts";
 import { hubSettings } from "@lib/weights/hub/settings.ts";
 import { findEncoder } from "@lib/workflow/semantic.ts";
+import { FakeHub } from "../weights/hub_server.ts";
 import golden from "../golden/encoder/vectors.json" with { type: "json" };
 
 const FOLDER = decodeURIComponent(
@@ -194,4 +195,27 @@ Deno.test("of a repository without safetensors the ONNX file is fetched", () => 
     }
   })();
   assert(error instanceof HubError);
+});
+
+Deno.test("an encoder fetched from a hub is found in its cache and runs", { ignore }, async () => {
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model.onnx"];
+  for (const name of names) files.set(name, await Deno.readFile(`${FOLDER}/${name}`));
+  const pooling = JSON.stringify({ pooling_mode_mean_tokens: true });
+  files.set("1_Pooling/config.json", new TextEncoder().encode(pooling));
+  files.set("onnx/model_fp16.onnx", new Uint8Array(10));
+  await using hub = await FakeHub.start(files);
+  const fetched = await hub.fetch();
+  const set = [`evaluation.semantic_model=${fetched.name}`];
+  const { encoder: found } = await findEncoder(resolveConfig({ set }), hub.settings);
+  assertEquals([found?.folder, found?.name, found?.pooling], [
+    hub.snapshot,
+    "owner/tiny-model",
+    "mean",
+  ]);
+  assertEquals(hub.ranges("onnx/model_fp16.onnx"), []);
+  const [vector] = await embedTexts(found!, [golden.texts[0] ?? ""]);
+  vector?.forEach((value, j) => {
+    assertAlmostEquals(value, golden.vectors[0]?.mean[j] ?? NaN, 1e-5);
+  });
 });
