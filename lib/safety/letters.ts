@@ -132,6 +132,12 @@ export function lettersOf(text: string): Letter[] {
     const table = letter.script === "digit" ? DIGIT_LETTERS : SYMBOL_LETTERS;
     const char = table[letter.char];
     if (char === undefined) continue;
+    const bar = letter.char === "|" &&
+      (letters[at + 1]?.char === "|" || letters[at - 1]?.char === "l");
+    if (bar && isLatin(at - 1)) {
+      letters[at] = { ...letter, char: "l", script: "latin" };
+      continue;
+    }
     const inside = isLatin(at - 1) && isLatin(at + 1);
     const first = startsWord(letters, at) && isLatin(at + 1) && isLatin(at + 2) &&
       letter.char !== "!" &&

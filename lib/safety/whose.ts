@@ -7,13 +7,13 @@ import { safetyLexicon } from "./lexicon.ts";
 import { type PatternMatch, PatternSet } from "./pattern_set.ts";
 
 /** The groups of the set of subjects. */
-const RELATION = 0, PRONOUN = 1, OWNER = 2, SELF = 3;
+const RELATION = 0, PRONOUN = 1, OWNER = 2, SELF = 3, REPORT = 4;
 
 let compiled: PatternSet | undefined;
 
 function subjects(): PatternSet {
   compiled ??= new PatternSet(
-    [["@others"], ["@other_pronouns"], ["@others_owner"], ["@self"]],
+    [["@others"], ["@other_pronouns"], ["@others_owner"], ["@self"], ["@reporting"]],
     safetyLexicon().lists,
   );
   return compiled;
@@ -38,6 +38,15 @@ function wordLike(source: string): RegExp {
 
 const wordsIn = (text: string): number => text.split(" ").filter((word) => word !== "").length;
 
+/** Whether somebody else's words are told: "আমার ছাত্র বলেছে, স্যার আমি মরে যাব". */
+function isReported(key: string, match: PatternMatch): boolean {
+  const before = key.slice(Math.max(0, match.start - 80), match.start).replace(/^.*[.] /s, "");
+  const plain = before.replaceAll(", ", "");
+  return subjects().find(plain).some(({ group, end }) =>
+    group === REPORT && wordsIn(plain.slice(end)) <= 2
+  );
+}
+
 /**
  * Whether a match tells of somebody else: a relation or a pronoun stands as its subject in the same
  * clause and the writer does not.
@@ -47,6 +56,7 @@ const wordsIn = (text: string): number => text.split(" ").filter((word) => word 
  */
 export function aboutSomebodyElse(key: string, match: PatternMatch, original: string): boolean {
   const words = original.normalize("NFC");
+  if (isReported(key, match)) return true;
   if (FIRST_PERSON.test(words)) return false;
   const third = THIRD_PERSON.test(words);
   const before = key.slice(Math.max(0, match.start - 160), match.start);

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "@std/csv";
 import { seededRandom } from "@lib/random.ts";
-import { assess, checkAnswer, INPUT_KINDS } from "@lib/safety/mod.ts";
+import { assess, checkAnswer, type INPUT_KINDS } from "@lib/safety/mod.ts";
 import { parsePhrases, scorePhrases } from "@lib/safety/score.ts";
 import { PERTURBATIONS } from "./perturb.ts";
 
