@@ -22,6 +22,7 @@ const GradedLine = z.strictObject({
   safety: z.enum(["ok", "violation"]).optional(),
   half,
   second: levels.optional(),
+  second_safety: z.enum(["ok", "violation"]).optional(),
   note: z.string().optional(),
 });
 
@@ -35,7 +36,7 @@ export interface GradedAnswer {
   readonly question: string;
   readonly answer: string;
   readonly levels: EmpathyLevels;
-  /** Grades of a second pass; null where there was none. */
+  /** Grades of a second reader; null where there was none. */
   readonly second: EmpathyLevels | null;
   /** Whether a reader found harm in it; null where nobody looked. */
   readonly harmful: boolean | null;
