@@ -60,6 +60,8 @@ export interface Task {
   readonly options?: Readonly<Record<string, TaskOption>>;
   /** Placeholder of positional arguments, when it takes any. */
   readonly positionals?: string;
+  /** Whether it ends in its own way when it is interrupted; else Ctrl-C aborts `signal`. */
+  readonly handlesInterrupts?: boolean;
   /** @returns the result that `--json` prints */
   run(context: TaskContext): Promise<unknown>;
 }
@@ -111,14 +113,15 @@ export function optionLines(options: Readonly<Record<string, TaskOption>>): stri
   return rows.map(([left, help]) => left.padEnd(width) + help).join("\n");
 }
 
-/** The `--help` text. */
-export function helpText(task: Task): string {
+/** The `--help` text. @param common options beside the task's own */
+export function helpText(
+  task: Omit<Task, "run">,
+  common: Readonly<Record<string, TaskOption>> = COMMON_OPTIONS,
+): string {
   const usage = `deno task ${task.name} [options]${
     task.positionals === undefined ? "" : ` ${task.positionals}`
   }`;
-  return `${task.summary}\n\nUsage: ${usage}\n\n${
-    optionLines({ ...COMMON_OPTIONS, ...task.options })
-  }\n`;
+  return `${task.summary}\n\nUsage: ${usage}\n\n${optionLines({ ...common, ...task.options })}\n`;
 }
 
 function text(values: OptionValues, name: string): string | undefined {
@@ -148,9 +151,9 @@ function absolute(option: string, value: string): string {
   }
 }
 
-/** Where `deno task` was called from; it runs tasks in the project's root. */
-function callersFolder(): string {
-  return Deno.env.get("INIT_CWD") ?? Deno.cwd();
+/** Goes back to where `deno task` was called from; it runs tasks in the project's root. */
+export function enterCallersFolder(): void {
+  Deno.chdir(Deno.env.get("INIT_CWD") ?? Deno.cwd());
 }
 
 /**
@@ -162,8 +165,11 @@ export async function runTask(task: Task, args: readonly string[] = Deno.args): 
     const options = { ...COMMON_OPTIONS, ...task.options };
     const { values, positionals } = parseOptions(options, args, task.positionals !== undefined);
     if (values["help"] === true) return console.log(helpText(task));
-    Deno.chdir(callersFolder());
-    const result = await interruptible((signal) => execute(task, values, positionals, signal));
+    enterCallersFolder();
+    const work = (signal: AbortSignal) => execute(task, values, positionals, signal);
+    const result = task.handlesInterrupts === true
+      ? await work(new AbortController().signal)
+      : await interruptible(work);
     if (values["json"] === true) console.log(JSON.stringify(result, null, 2));
   } catch (error) {
     Deno.exit(reportFailure(error));

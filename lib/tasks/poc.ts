@@ -7,7 +7,7 @@ import { PINNED_DENO_VERSION } from "@lib/notebook/deno_version.ts";
 import { formatDuration, interruptible } from "@lib/notebook/mod.ts";
 import { type CellEvent, runNotebook } from "@lib/notebook/runner.ts";
 import { COMMON_OPTIONS, helpText, parseOptions, reportFailure } from "@lib/tasks/cli.ts";
-import { writeReport } from "@lib/experiment/report.ts";
+import { writeReport } from "@lib/report/run_report.ts";
 import { resultsTable } from "@lib/experiment/results_table.ts";
 
 const TASK = {
@@ -20,7 +20,7 @@ const TASK = {
 export async function courseNotebooks(): Promise<string[]> {
   const names: string[] = [];
   for await (const entry of Deno.readDir(`${PROJECT_ROOT}notebooks`)) {
-    if (/^0[0-5]_.*\.ipynb$/.test(entry.name)) names.push(entry.name);
+    if (/^0[0-6]_.*\.ipynb$/.test(entry.name)) names.push(entry.name);
   }
   return names.sort();
 }

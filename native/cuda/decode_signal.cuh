@@ -1,13 +1,13 @@
 // How LoRA's second product goes on while U is still being computed. The chain of a group is
 //   the kernel that leaves x → project (U = x · Aᵀ) → y = x · Wᵀ + U · sBᵀ
-// and all W is read before U is needed. So the product does not wait for project to end, as a kernel
-// launched early does, but for project's word that x is there; it waits for project itself when it
-// adds U · sBᵀ. All blocks of project are on the GPU before one of the product is: nobody waits for
-// work that cannot begin.
+// and all W is read before U is needed. So the product does not wait for project to end, as a
+// kernel launched early does, but for project's word that x is there; it waits for project itself
+// when it adds U · sBᵀ. All blocks of project are on the GPU before one of the product is: nobody
+// waits for work that cannot begin.
 //
-// A signal serves one product at a time and is never reset: `done` counts the products that used it,
-// and x of the next is there when `ready` is one more. CudaDevice::next_signal hands out 1,024 in
-// turn, more than can be under way together.
+// A signal serves one product at a time and is never reset: `done` counts the products that used
+// it, and x of the next is there when `ready` is one more. CudaDevice::next_signal hands out 1,024
+// in turn, more than can be under way together.
 #pragma once
 
 #include "common.cuh"
@@ -27,7 +27,10 @@ __device__ inline void await_x(const DecodeSignal* signal) {
     const unsigned wanted = *static_cast<const volatile unsigned*>(&signal->done) + 1;
     unsigned ready;
     do {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(ready) : "l"(&signal->ready) : "memory");
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
+                   : "=r"(ready)
+                   : "l"(&signal->ready)
+                   : "memory");
     } while (ready != wanted);
   }
   __syncthreads();

@@ -37,11 +37,10 @@ __device__ inline float lora_dot(const act_t* b, const act_t* u, int rank) {
 constexpr int kTeamWarps = 8;  // share a tile of w
 constexpr int kTeams = 2;      // a block
 constexpr int kNarrowBlock = kTeams * kTeamWarps * kWarp;
-constexpr int kAhead = 4;  // runs loaded before they are used
+constexpr int kAhead = 3;  // runs loaded before they are used
 constexpr int kTeamSums = kTeamWarps * kNarrowRows * kTile;
 constexpr int kTeamsBytes = kTeams * 2 * kTeamSums * static_cast<int>(sizeof(float));
-constexpr int kZerosBytes = 64;                                       // 32 columns of no row of x
-constexpr int kNarrowBytes = kTableRoom + kTeamsBytes + kZerosBytes;  // and x, where it fits
+constexpr int kNarrowBytes = kTableRoom + kTeamsBytes;  // and x, where it fits
 static_assert(kTeamsBytes >= kStagingBytes, "the table is made there");
 
 // Rows of x in shared memory lie this far apart beyond their columns, in different banks.
@@ -51,12 +50,18 @@ constexpr int kXGap = 8;
 struct XColumns {
   uint4 v[4];
 };
-__device__ inline void load_shared(XColumns& x, uint32_t address) {
+// Lanes that hold no x keep what they have and take no part of shared memory's time.
+__device__ inline void load_shared(XColumns& x, uint32_t address, bool holds_x) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.v[i].x), "=r"(x.v[i].y), "=r"(x.v[i].z), "=r"(x.v[i].w)
-                 : "r"(address + 16 * i));
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "setp.ne.u32 p, %5, 0;\n"
+        "@p ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+        "}"
+        : "+r"(x.v[i].x), "+r"(x.v[i].y), "+r"(x.v[i].z), "+r"(x.v[i].w)
+        : "r"(address + 16 * i), "r"(static_cast<uint32_t>(holds_x)));
   }
 }
 
@@ -107,8 +112,7 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int warp = threadIdx.x / kWarp % kTeamWarps, team = threadIdx.x / kWarp / kTeamWarps;
   float* const team_sums = reinterpret_cast<float*>(table + kTableBytes) + team * 2 * kTeamSums;
-  uint8_t* const zeros = table + kTableBytes + kTeamsBytes;
-  act_t* const x_shared = reinterpret_cast<act_t*>(zeros + kZerosBytes);
+  act_t* const x_shared = reinterpret_cast<act_t*>(table + kTableBytes + kTeamsBytes);
   const int step = kTeams * static_cast<int>(gridDim.x);
   int tile = team * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
   // Of a warp and tile. Blocks behind a row's last are that one again, with zeros for x.
@@ -127,7 +131,6 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
     if (warp == 0) prefetch_tile_b(w, tile, lane);
   }
   fill_table(table, reinterpret_cast<uint2*>(table + kTableBytes), dynamic);
-  if (threadIdx.x < kZerosBytes / 4) reinterpret_cast<uint32_t*>(zeros)[threadIdx.x] = 0;
   if (signal != nullptr) {
     await_x(signal);
   } else {
@@ -149,9 +152,9 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
   const int n = g % 4;  // row of x
   const bool holds_x = (g < 4) == (t < 2) && n < m;
   const int x_column = t % 2 * 32;  // in the block
-  const uint32_t zeros_at = shared_address(zeros);
   const uint32_t x_at = shared_address(x_shared + n * x_ld + x_column);
   const act_t* const x_row = x + n * ldx + x_column;
+  XColumns of_x = {};
   for (int turn = 0; tile < w.units; ++turn) {
     const bool more = tile + step < w.units;
     if (more) {
@@ -166,12 +169,11 @@ __global__ void __launch_bounds__(kNarrowBlock, 1)
         if (first + i >= runs) break;
         const int block = block_of(first + i);
         const bool takes_x = holds_x && block <= last_block;
-        XColumns of_x;
+        if (block > last_block) of_x = {};
         if constexpr (kFits) {
           constexpr int kBytes = kBlockValues * int{sizeof(act_t)};
-          load_shared(of_x, takes_x ? x_at + block * kBytes : zeros_at);
+          load_shared(of_x, x_at + block * kBytes, takes_x);
         } else {
-          of_x = {};
 #pragma unroll
           for (int j = 0; takes_x && j < 4; ++j) {
             of_x.v[j] = reinterpret_cast<const uint4*>(x_row + block * kBlockValues)[j];
@@ -232,8 +234,8 @@ void launch_narrow(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m,
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
   const unsigned blocks = static_cast<unsigned>(std::min(w.units, device.sm_count()));
-  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, beta,
-               signal, dynamic_map());
+  launch_early(kernel, blocks, kNarrowBlock, bytes, device, y, ldy, x, ldx, m, w, beta, signal,
+               dynamic_map());
   check_launch("linear_group_decode, few rows");
 }
 

@@ -160,8 +160,9 @@ void Generator::follow_model() {
     for (const auto& entry : sequences_) stale = stale || entry.second.cached > 0;
     if (stale) {
       throw Error(QLORA_ERROR_STATE,
-                  "the adapter has changed or was toggled since the keys and values were computed; "
-                  "remove the live sequences, set the prefix and add the prompts again");
+                  "the adapter has changed or is toggled otherwise than when the keys and values were "
+                  "computed; toggle it back, or remove the live sequences, set the prefix and add the "
+                  "prompts again");
     }
     size_rows();
     version_ = model_->version();
@@ -509,10 +510,10 @@ int32_t Generator::finish_of(const Sequence& sequence) const {
 
 bool Generator::emit(Sequence& sequence, int32_t token, float logprob,
                      qlora_generated_token& out) {
-  if (!std::isfinite(logprob)) {
-    throw Error(QLORA_ERROR_NOT_FINITE,
-                "the logits of sequence " + std::to_string(sequence.id) +
-                    " are not finite; look at the adapter's and the base's weights");
+  if (!std::isfinite(logprob)) {  // it fails alone
+    out = {sequence.id, token, logprob, QLORA_FINISH_FAILED};
+    remove(sequence.id);
+    return true;
   }
   sequence.cached = static_cast<int64_t>(sequence.tokens.size());
   sequence.tokens.push_back(token);
