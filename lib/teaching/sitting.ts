@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
+import { hubSettings } from "@lib/weights/hub/settings.ts";
 import { Child } from "./child.ts";
 import { LOCKED_FOLDERS } from "./examinee.ts";
 import type { CheckResult, ExerciseResult, Outcome } from "./exercise_result.ts";
@@ -28,16 +29,18 @@ function environment(outputs: string, locked: readonly string[]): Record<string,
     ...Object.fromEntries(passed),
     ...(library === undefined ? {} : { QLORA_LIBRARY_DIR: library }),
     QLORA_OUTPUTS: outputs,
+    HF_HUB_CACHE: hubSettings().cache,
+    HF_HUB_OFFLINE: "1",
     [LOCKED_FOLDERS]: locked.join("\n"),
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",
   };
 }
 
-/** Folders that the pristine cells read: the project, and the native library where it lies apart. */
+/** Folders that the pristine cells read: project, models of the hub, native library where it is. */
 function readFolders(): readonly string[] {
   const library = Deno.env.get("QLORA_LIBRARY_DIR");
-  return [PROJECT_ROOT, ...library === undefined ? [] : [library]];
+  return [PROJECT_ROOT, hubSettings().cache, ...library === undefined ? [] : [library]];
 }
 
 /** The command that runs one program, with what its pristine cells need and no more. */
