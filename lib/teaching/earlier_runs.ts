@@ -24,6 +24,8 @@ export const GRADING_PARAMETERS: Readonly<Record<string, ParameterValue>> = {
 
 /** Where the runs are kept. */
 const KEPT = join(PROJECT_ROOT, ".build", "grading");
+/** Milliseconds after which a run may go once a newer one is made. */
+const KEPT_MS = 24 * 3600 * 1000;
 
 /** Parts of a run folder that no later notebook reads. */
 const UNREAD = ["checkpoints", "notebooks", "plots"];
@@ -67,6 +69,7 @@ export async function prepareEarlier(name: string, options: PrepareOptions = {})
   const part = `${kept}.${Deno.pid}.part`;
   try {
     await Deno.mkdir(part, { recursive: true });
+    await dropOld();
     const last = earlier.at(-1);
     if (last !== undefined) {
       await copyFolder(await prepareEarlier(last, options), part);
@@ -79,6 +82,16 @@ export async function prepareEarlier(name: string, options: PrepareOptions = {})
     await Deno.remove(part, { recursive: true }).catch(() => {});
   }
   return kept;
+}
+
+/** Takes away runs of earlier versions: those that are older than a day. */
+async function dropOld(): Promise<void> {
+  for await (const { name } of Deno.readDir(KEPT)) {
+    const path = join(KEPT, name);
+    const { mtime } = await Deno.stat(path).catch(() => ({ mtime: null }));
+    if (mtime === null || Date.now() - mtime.getTime() < KEPT_MS) continue;
+    await Deno.remove(path, { recursive: true }).catch(() => {}); // another process was quicker
+  }
 }
 
 /** Runs one notebook on the outputs in `folder`; what no later one reads is taken away. */
