@@ -1,8 +1,8 @@
 // linear_decode: y [m, out] = x [m, in] · wᵀ + beta · y for few rows. Nothing but the weight is
 // large, so the floor is its bytes over the memory bandwidth.
 //
-// NF4 weights go through nf4_product, plain ones of few columns of y through project (both in
-// linear_group_decode.cu). Other plain ones, up to kMostRows rows of x: a block owns 16 rows of w
+// NF4 weights go through nf4_product (linear_group_decode.cu), plain ones of few columns of y through
+// project (project.cu). Other plain ones, up to kMostRows rows of x: a block owns 16 rows of w
 // (columns of y) and its eight warps an eighth of `in` each, added in a fixed tree at the end. The
 // product is mma.m16n8k16 with w as a and the rows of x as b; the order of k inside a product is
 // free, so a lane takes neighbouring k and loads them in one access. More rows are a product for

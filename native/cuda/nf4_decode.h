@@ -17,6 +17,17 @@ void nf4_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
 void nf4_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                  const ops::DecodeGroup& group, float beta, CudaDevice& device);
 
+// Its kernels: up to kNarrowRows rows of x, and more.
+constexpr int kNarrowRows = 4;
+void nf4_narrow_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+void nf4_narrow_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+void nf4_wide_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                      const ops::DecodeGroup& group, float beta, CudaDevice& device);
+void nf4_wide_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                      const ops::DecodeGroup& group, float beta, CudaDevice& device);
+
 // u [m, R] = x [m, in] · aᵀ for a plain `a` of few rows: `in` is split over blocks. in % 32 == 0;
 // rows of x and a begin on 16 bytes. A row has the same bits whatever m is.
 void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
