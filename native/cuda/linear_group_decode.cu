@@ -1,7 +1,7 @@
 // linear_group_decode: the linears of a group for few rows of x, straight from NF4:
 //   U = x · Aᵀ,  y_p = x · W_pᵀ + U_p · sB_pᵀ for every part p
 // U by project.cu, the parts in one launch by nf4_decode_narrow.cu (up to kNarrowRows rows of x) or
-// nf4_decode_wide.cu. A row of y has the same bits in any company inside each of the kernels;
+// nf4_decode_wide.cu; on Hopper more than few rows, and their U, by nf4_decode_hopper.cu. A row of y has the same bits in any company inside each of the kernels;
 // between few and more rows the order of the sums differs.
 #include "common.cuh"
 #include "nf4.cuh"
@@ -17,12 +17,18 @@ bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx) {
 
 namespace {
 
+bool takes_hopper(int64_t m, const CudaDevice& device) {
+  return m > kNarrowRows && can_run_hopper(device);
+}
+
 // Which kernel is taken depends on all rows.
 template <class Y>
 void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
              const ops::DecodeGroup& group, float beta, CudaDevice& device) {
   if (m <= kNarrowRows) {
     nf4_narrow_product(y, ldy, x, ldx, m, group, beta, device);
+  } else if (takes_hopper(m, device)) {
+    nf4_hopper_product(y, ldy, x, ldx, m, group, nullptr, beta, device);
   } else {
     nf4_wide_product(y, ldy, x, ldx, m, group, beta, device);
   }
@@ -51,6 +57,10 @@ void ops::linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int6
   bool tiled = group.rank == 0 || rows_aligned(group.a, in);
   for (int p = 0; p < group.num_parts; ++p) {
     tiled = tiled && nf4_tiled(group.parts[p].w, x, ldx);
+  }
+  if (tiled && takes_hopper(m, device)) {
+    nf4_hopper_product(y, ldy, x, ldx, m, group, group.rank > 0 ? x + in : nullptr, 0.0f, device);
+    return;
   }
   if (tiled) {
     if (group.rank > 0) project(x + in, ldx, x, ldx, m, group.a, group.rank, in, device);

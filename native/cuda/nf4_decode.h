@@ -28,6 +28,13 @@ void nf4_wide_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_
 void nf4_wide_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                       const ops::DecodeGroup& group, float beta, CudaDevice& device);
 
+// On Hopper (can_run_hopper) instead of the last; where u is not null it computes U, too: u [m, R] =
+// x · aᵀ, in rows as far apart as x's, of which the group's rank R and `a` speak.
+void nf4_hopper_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                        const ops::DecodeGroup& group, act_t* u, float beta, CudaDevice& device);
+void nf4_hopper_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
+                        const ops::DecodeGroup& group, act_t* u, float beta, CudaDevice& device);
+
 // u [m, R] = x [m, in] · aᵀ for a plain `a` of few rows: `in` is split over blocks. in % 32 == 0;
 // rows of x and a begin on 16 bytes. A row has the same bits whatever m is.
 void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
