@@ -37,6 +37,8 @@ constexpr int kUnitRows = 64 * kWarpgroups;  // of w
 constexpr int kConsumers = kWarpgroups * kWarpgroup, kConsumerWarps = kConsumers / kWarp;
 constexpr int kProducers = 2 * kWarp, kProjectors = 2 * kWarp;
 constexpr int kHopperBlock = kConsumers + kProducers + kProjectors;
+// 96 a thread at the start; four warpgroups with 8 more, one with 32 fewer.
+constexpr int kManyRegisters = 104, kFewRegisters = 64;
 constexpr int kStages = 4;
 constexpr int kMostSplits = 8;  // of `in`: the blocks of a cluster
 
@@ -197,10 +199,8 @@ template <bool kNested>
 __device__ inline void produce(HopperShared& s, const PackedGroup& w, const PackedPart& part,
                                const Slice& slice, const act_t* x, int64_t ldx, int m,
                                RawScales<kNested> scales, const float* map) {
-  RawScales<kNested> next;
   for (int run = slice.begin, i = 0; run < slice.end; ++run, ++i) {
     const int at = i % kStages;
-    if (run + 1 < slice.end) next.load(part, slice, run + 1, w.blocks);
     if (i >= kStages) {
       barrier_wait(&s.free[at], ~(i / kStages) & 1);
       copy_w(s.stage[at], part, slice, run, w.in, w.blocks);
@@ -209,7 +209,7 @@ __device__ inline void produce(HopperShared& s, const PackedGroup& w, const Pack
     barrier_arrive_by_copies(&s.filled[at]);
     scales.store(s.scale[at], part.offset, map);
     barrier_arrive(&s.filled[at]);
-    scales = next;
+    if (run + 1 < slice.end) scales.load(part, slice, run + 1, w.blocks);
   }
   copies_wait_all();
 }
@@ -224,7 +224,7 @@ __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
 // The product of a tile over steps [begin, end) of 32 columns: its sums as mma.cuh's c.
 __device__ inline void project_tile(float sums[4], const act_t* a, int a_rows, int in, const act_t* x,
                                     int64_t ldx, int x_rows, int begin, int end) {
-  constexpr int kStep = 32, kAhead = 6;
+  constexpr int kStep = 32, kAhead = 3;
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const act_t* const a_row = a + int64_t{g} * in + t * 8;
   const act_t* const x_row = x + g * ldx + t * 8;
@@ -402,11 +402,12 @@ __device__ inline void multiply(float (&sums)[8][4], HopperShared& s, const Slic
   const int row = warp * 16 + g;
   const QuadTranspose transpose;
   uint32_t even[4][4], odd[4][4];
+  const unsigned runs = static_cast<unsigned>(slice.end - slice.begin);
 #pragma unroll 1
-  for (int i = 0; i < slice.end - slice.begin; ++i) {
-    const int at = i % kStages;
+  for (unsigned i = 0; i < runs; ++i) {
+    const unsigned at = i % kStages;
     Stage& stage = s.stage[at];
-    barrier_wait(&s.filled[at], i / kStages & 1);
+    barrier_wait(&s.filled[at], static_cast<int>(i / kStages & 1));
     fence_for_products();
     const uint8_t* const bytes = stage.w + row * kRowBytes + t * 16;
     const uint4 top4 = *reinterpret_cast<const uint4*>(bytes);
@@ -587,14 +588,20 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
   __syncthreads();
   await_previous();
 
-  float* const sums_of_block = reinterpret_cast<float*>(s.stage);
-  if (role == Role::producer) {
-    // The dynamic map of one lane's column of the table.
-    produce<kNested>(s, w, part, slice, call.x, call.ldx, call.m, scales,
-                     reinterpret_cast<const float*>(table) + kWarp + threadIdx.x % kWarp);
-  } else if (role == Role::projector) {
-    if (call.projection.R > 0) project(call.projection, call.x, call.ldx, call.m, w.in);
+  if (role != Role::consumer) {
+    registers_down<kFewRegisters>();
+    if (role == Role::producer) {
+      // The dynamic map of one lane's column of the table.
+      produce<kNested>(s, w, part, slice, call.x, call.ldx, call.m, scales,
+                       reinterpret_cast<const float*>(table) + kWarp + threadIdx.x % kWarp);
+    } else if (call.projection.R > 0) {
+      project(call.projection, call.x, call.ldx, call.m, w.in);
+    }
+    if (call.splits == 1) return;
+    cluster_sync();
+    cluster_sync();
   } else {
+    registers_up<kManyRegisters>();
     float sums[8][4] = {};
     multiply(sums, s, slice, lane_address(table));
     const bool last = split == call.splits - 1 && call.projection.R > 0;
@@ -605,16 +612,17 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     }
     sync_threads(1, kConsumers);  // the stages are free
     if (last && threadIdx.x == 0) leave_projection(call.projection, w.units);
+    float* const sums_of_block = reinterpret_cast<float*>(s.stage);
     store_sums(sums_of_block, sums);
     if (call.splits == 1) {
       sync_threads(1, kConsumers);
       store_share(call, part, slice.unit_row, split, sums_of_block);
+      return;
     }
+    cluster_sync();
+    store_share(call, part, slice.unit_row, split, sums_of_block);
+    cluster_sync();  // until the others have read this block's sums
   }
-  if (call.splits == 1) return;
-  cluster_sync();
-  if (role == Role::consumer) store_share(call, part, slice.unit_row, split, sums_of_block);
-  cluster_sync();  // until the others have read this block's sums
 #endif
 }
 

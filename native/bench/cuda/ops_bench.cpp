@@ -454,7 +454,7 @@ int main(int argc, char** argv) {
     layers(T);
     attention(T, 336, 170);
     attention(T, 0, 512);
-    for (const int64_t m : {1, 8, 64}) decode(m);
+    for (const int64_t m : {1, 8, 16, 32, 64}) decode(m);
     bench::shared_device().reset();
     return 0;
   } catch (const std::exception& error) {
