@@ -1,18 +1,19 @@
-// kv_append: a row of qkv leaves its keys and values in its slot of the cache; kv_load: the reverse.
-// attention_decode: q and k of a row turned (rope), k and v appended, then its query over the prefix
-// and its slot,
+// kv_append: a row of qkv leaves its keys and values in its slot of the cache; kv_load: the
+// reverse. attention_decode: q and k of a row turned (rope), k and v appended, then its query over
+// the prefix and its slot,
 //   s[j] = q·k[j] / √D,  out = Σ softmax(s)[j] · v[j]
-// in one launch. A block takes one key head and a run of at most a sixteenth of the prefix's keys or
-// of one slot's, and leaves its maximum, sum and Σ p · v; the last block of a row and key head joins
-// the runs in their order. Runs depend on the number of keys alone, so a row has the same bits in any
-// company, and launches do not depend on lengths, which stay on the device.
+// in one launch. The prefix's keys, and a slot's, are at most sixteen runs. A block takes one key
+// head and a run of the prefix, or as many of one slot's as leave blocks enough, and of each run
+// leaves its maximum, sum and Σ p · v; the last block of a row and key head joins the runs in their
+// order. Runs depend on the number of keys alone, so a row has the same bits in any company, and
+// launches do not depend on lengths, which stay on the device.
 //
 // 16 queries fill the tile of the tensor cores: the query heads of a key head, for the prefix those
 // of several rows, which share its keys. A warp multiplies the queries with 16 of 64 keys, and then
 // the weights of all 64 with its quarter of the values' columns.
 //
-// Bytes: 4 · G · D a key; for the 8B, a prefix of 336 and 64 slots of 170 keys 46 MB a layer, 11 µs at
-// 4.26 TB/s.
+// Bytes: 4 · G · D a key; for the 8B, a prefix of 336 and 64 slots of 170 keys 46 MB a layer, 11 µs
+// at 4.26 TB/s.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -60,8 +61,8 @@ __global__ void append_kernel(ops::KvCache cache, const act_t* qkv, int64_t ld,
   const int64_t chunks = ceil_div(2 * cache.G * cache.D, 8);
   for (int64_t i = first_item(); i < rows * chunks; i += item_stride()) {
     const int64_t row = i / chunks;
-    move8<kAligned, true>(cache, const_cast<act_t*>(qkv) + row * ld + Q * cache.D,
-                          slot_of_row[row], position_in_slot[row], i % chunks * 8);
+    move8<kAligned, true>(cache, const_cast<act_t*>(qkv) + row * ld + Q * cache.D, slot_of_row[row],
+                          position_in_slot[row], i % chunks * 8);
   }
 }
 
@@ -88,10 +89,11 @@ constexpr int kTileKeys = 64;
 constexpr int kTileQueries = 16;
 constexpr int kWeightsLd = kTileKeys + 8;  // rows in different banks
 constexpr int kMostRuns = 16;              // of the prefix, of a slot
-constexpr int kTilesTogether = 2;          // of queries that a block of the prefix takes
+constexpr int kTilesTogether = 4;          // of queries that a block of the prefix takes
 constexpr int kMostRows = kTilesTogether * kTileQueries;  // of such a block
-constexpr int64_t kRows = 64;              // a launch takes, to bound the scratch
+constexpr int64_t kRows = 64;                             // a launch takes, to bound the scratch
 constexpr int kMostD = 256;
+constexpr int kBlocksOfSlots = 3;  // a multiprocessor, where the slots have as many runs
 
 // Keys of a run, of `count` in all: whole tiles.
 __host__ __device__ inline int run_keys(int count) {
@@ -112,9 +114,10 @@ struct DecodeCall {
   const float *cos, *sin;
   int prefix_length;
   int rows, Q, G, D, ratio;
-  int prefix_runs, slot_runs;           // of a grid; a slot may have fewer
-  int prefix_blocks, rows_of_a_block;   // of the prefix
-  int tile_queries;                     // whole rows, or part of one
+  int prefix_runs, slot_runs;          // a slot may have fewer
+  int slot_blocks;                     // of a row and key head, which share the slot's runs
+  int prefix_blocks, rows_of_a_block;  // of the prefix
+  int tile_queries;                    // whole rows, or part of one
   bool out_aligned;
   float scale_log2;
   float* sums;        // [rows, Q, runs, kD]: Σ p · v
@@ -122,30 +125,42 @@ struct DecodeCall {
   unsigned* tickets;  // [rows, G]
 
   __device__ int runs() const { return prefix_runs + slot_runs; }
+  // Blocks that have work on a row and key head.
+  __device__ unsigned blocks_of_row(int row) const {
+    return prefix_runs + min(slot_blocks, runs_of(positions[row] + 1));
+  }
 };
 
 // What a block works on.
 struct Work {
   int g;
   int first_row, rows;
-  int run;         // among all of a row
   const act_t *k, *v;
-  int begin, end;  // keys
-  int newest;      // the key that comes from qkv; −1 for the prefix
+  int count;      // of keys
+  int newest;     // the key that comes from qkv; −1 for the prefix
+  int first_run;  // of the runs of a row that are the prefix's, or the slot's
+  int run, step, end_run;
+  int begin, end;  // keys of the run
+
+  __device__ void enter_run() {
+    begin = run * run_keys(count);
+    end = min(begin + run_keys(count), count);
+  }
 };
 
 // False where there is nothing to do.
 __device__ inline bool find_work(Work& work, const DecodeCall& c) {
   const int width = c.G * c.D;
   int block = static_cast<int>(blockIdx.x);
-  int count, run;
   if (block < c.prefix_blocks) {
     work.g = block % c.G;
     block /= c.G;
-    run = work.run = block % c.prefix_runs;
+    work.first_run = 0;
+    work.run = block % c.prefix_runs;
+    work.end_run = work.run + 1;
     work.first_row = block / c.prefix_runs * c.rows_of_a_block;
     work.rows = min(c.rows_of_a_block, c.rows - work.first_row);
-    count = c.prefix_length;
+    work.count = c.prefix_length;
     work.newest = -1;
     work.k = c.cache.prefix_k;
     work.v = c.cache.prefix_v;
@@ -153,21 +168,21 @@ __device__ inline bool find_work(Work& work, const DecodeCall& c) {
     block -= c.prefix_blocks;
     work.g = block % c.G;
     block /= c.G;
-    run = block % c.slot_runs;
-    work.run = c.prefix_runs + run;
-    work.first_row = block / c.slot_runs;
+    work.first_run = c.prefix_runs;
+    work.run = block % c.slot_blocks;
+    work.first_row = block / c.slot_blocks;
     work.rows = 1;
     work.newest = c.positions[work.first_row];
-    count = work.newest + 1;
+    work.count = work.newest + 1;
+    work.end_run = runs_of(work.count);
     const int64_t slot = c.slots[work.first_row] * c.cache.slot_capacity * width;
     work.k = c.cache.k + slot;
     work.v = c.cache.v + slot;
   }
   work.k += work.g * c.D;
   work.v += work.g * c.D;
-  work.begin = run * run_keys(count);
-  work.end = min(work.begin + run_keys(count), count);
-  return work.begin < count;
+  work.step = c.slot_blocks;
+  return work.run < work.end_run;
 }
 
 // A head's D columns turned by the angle of a position, into a row of a tile of kD, by the threads
@@ -239,15 +254,14 @@ __device__ inline void append_newest(act_t* k_tile, act_t* v_tile, int row, cons
   const int64_t at = int64_t{work.newest} * c.G * c.D;
   const act_t* const k = c.qkv + work.first_row * c.ld + (c.Q + work.g) * c.D;
   const act_t* const v = k + c.G * c.D;
-  turn_head<kD, kAligned>(k_tile, row, chunk, k,
-                          int64_t{c.prefix_length + work.newest} * (c.D / 2), c, true,
-                          const_cast<act_t*>(work.k) + at);
+  turn_head<kD, kAligned>(k_tile, row, chunk, k, int64_t{c.prefix_length + work.newest} * (c.D / 2),
+                          c, true, const_cast<act_t*>(work.k) + at);
   act_t* const to = chunk_of<kD>(v_tile, row, chunk);
   act_t* const copy = const_cast<act_t*>(work.v) + at + chunk * 8;
   if constexpr (kAligned) {
     const bool valid = chunk * 8 < c.D;
-    const uint4 value = valid ? *reinterpret_cast<const uint4*>(v + chunk * 8)
-                              : make_uint4(0, 0, 0, 0);
+    const uint4 value =
+        valid ? *reinterpret_cast<const uint4*>(v + chunk * 8) : make_uint4(0, 0, 0, 0);
     *reinterpret_cast<uint4*>(to) = value;
     if (valid) *reinterpret_cast<uint4*>(copy) = value;
   } else {
@@ -301,7 +315,8 @@ __device__ inline void join_runs(const DecodeCall& c, int row, int g) {
 #pragma unroll 4
     for (int run = 0; run < runs; ++run) {
       const float2 stats = __ldcg(c.stats + at + run);
-      const float4 more = __ldcg(reinterpret_cast<const float4*>(c.sums + (at + run) * kD + column));
+      const float4 more =
+          __ldcg(reinterpret_cast<const float4*>(c.sums + (at + run) * kD + column));
       const float share = exp2_approx(stats.x - most);
       total = fmaf(stats.y, share, total);
       sum.x = fmaf(more.x, share, sum.x);
@@ -326,7 +341,7 @@ __device__ inline void join_runs(const DecodeCall& c, int row, int g) {
 }
 
 template <int kD, bool kAligned>
-__global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
+__global__ void __launch_bounds__(kBlock, kD <= 128 ? 5 : 3) decode_kernel(DecodeCall c) {
   constexpr int kUnits = kD / kWarps / 16;  // of 16 columns of v, a warp
   extern __shared__ __align__(128) uint8_t shared[];
   __shared__ float tops[kWarps][kTileQueries], parts[kWarps][kTileQueries];
@@ -342,114 +357,118 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
   const int queries = work.rows * c.ratio;
 
-  int loaded = -1;
-  for (int first_query = 0; first_query < queries; first_query += c.tile_queries) {
-    const int taken = min(c.tile_queries, queries - first_query);
-    float o[2 * kUnits][4] = {};
-    float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    for (int first = work.begin; first < work.end; first += kTileKeys) {
-      __syncthreads();  // the tiles are free
-      if (loaded != first) {
-        load_tiles<kD, kAligned>(k_tile, v_tile, first, work, c);
-        loaded = first;
-      }
-      if (first == work.begin) {
-        for (int i = threadIdx.x; i < kTileQueries * (kD / 8); i += kBlock) {
-          const int query = i / (kD / 8), of = first_query + min(query, taken - 1);
-          const int row = work.first_row + of / c.ratio;
-          const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
-          turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
-                                  c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
-                                  angles, c, query < taken, nullptr);
+  int loaded = -1, turned = -1;  // the first of the keys, of the queries, in shared memory
+  for (; work.run < work.end_run; work.run += work.step) {
+    work.enter_run();
+    for (int first_query = 0; first_query < queries; first_query += c.tile_queries) {
+      const int taken = min(c.tile_queries, queries - first_query);
+      float o[2 * kUnits][4] = {};
+      float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+      for (int first = work.begin; first < work.end; first += kTileKeys) {
+        __syncthreads();  // the tiles are free
+        if (loaded != first) {
+          load_tiles<kD, kAligned>(k_tile, v_tile, first, work, c);
+          loaded = first;
+        }
+        if (turned != first_query) {
+          turned = first_query;
+          for (int i = threadIdx.x; i < kTileQueries * (kD / 8); i += kBlock) {
+            const int query = i / (kD / 8), of = first_query + min(query, taken - 1);
+            const int row = work.first_row + of / c.ratio;
+            const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
+            turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
+                                    c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
+                                    angles, c, query < taken, nullptr);
+          }
+        }
+        copies_wait<1>();
+        __syncthreads();
+
+        float s[2][4] = {};
+#pragma unroll
+        for (int column = 0; column < kD / 16; ++column) {
+          uint32_t a[4], b[4];
+          fragment_a<kD>(a, q_tile, 0, column);
+          fragments_b<kD>(b, k_tile, 16 * warp, column);
+          mma(s[0], a, b[0], b[1]);
+          mma(s[1], a, b[2], b[3]);
+        }
+        const int limit[2] = {work.end - 1, work.end - 1};
+        mask_scores<16>(s, first + 16 * warp, limit);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float most = fmaxf(fmaxf(s[0][2 * half], s[0][2 * half + 1]),
+                             fmaxf(s[1][2 * half], s[1][2 * half + 1]));
+          most = quad_max(most);
+          if (t == 0) tops[warp][g + 8 * half] = most;
+        }
+        __syncthreads();
+        float shrink[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float most = top[half];
+#pragma unroll
+          for (int i = 0; i < kWarps; ++i) most = fmaxf(most, tops[i][g + 8 * half]);
+          shrink[half] = exp2_approx((top[half] - most) * c.scale_log2);
+          top[half] = most;
+          const float shift = most * c.scale_log2;
+          sum[half] *= shrink[half];
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            const float p0 = exp2_approx(fmaf(s[n][2 * half], c.scale_log2, -shift));
+            const float p1 = exp2_approx(fmaf(s[n][2 * half + 1], c.scale_log2, -shift));
+            sum[half] += p0 + p1;
+            *reinterpret_cast<uint32_t*>(weights + (g + 8 * half) * kWeightsLd + 16 * warp + 8 * n +
+                                         2 * t) = pack_bf16(p0, p1);
+          }
+        }
+        copies_wait<0>();
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < 2 * kUnits; ++i) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) o[i][j] *= shrink[j / 2];
+        }
+#pragma unroll
+        for (int keys = 0; keys < kTileKeys / 16; ++keys) {
+          uint32_t a[4];
+          load_matrices(a, weights + lane % 16 * kWeightsLd + keys * 16 + lane / 16 * 8);
+#pragma unroll
+          for (int unit = 0; unit < kUnits; ++unit) {
+            uint32_t b[4];
+            fragments_b_transposed<kD>(b, v_tile, 16 * keys, warp * kUnits + unit);
+            mma(o[2 * unit], a, b[0], b[1]);
+            mma(o[2 * unit + 1], a, b[2], b[3]);
+          }
         }
       }
-      copies_wait<1>();
-      __syncthreads();
 
-      float s[2][4] = {};
-#pragma unroll
-      for (int column = 0; column < kD / 16; ++column) {
-        uint32_t a[4], b[4];
-        fragment_a<kD>(a, q_tile, 0, column);
-        fragments_b<kD>(b, k_tile, 16 * warp, column);
-        mma(s[0], a, b[0], b[1]);
-        mma(s[1], a, b[2], b[3]);
-      }
-      const int limit[2] = {work.end - 1, work.end - 1};
-      mask_scores<16>(s, first + 16 * warp, limit);
+      // The run's share of these queries.
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float most = fmaxf(fmaxf(s[0][2 * half], s[0][2 * half + 1]),
-                           fmaxf(s[1][2 * half], s[1][2 * half + 1]));
-        most = quad_max(most);
-        if (t == 0) tops[warp][g + 8 * half] = most;
+        const float own = quad_sum(sum[half]);
+        if (t == 0) parts[warp][g + 8 * half] = own;
       }
       __syncthreads();
-      float shrink[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float most = top[half];
+        const int query = g + 8 * half;
+        if (query >= taken) continue;
+        const int of = first_query + query, row = work.first_row + of / c.ratio;
+        const int64_t at = (int64_t{row} * c.Q + work.g * c.ratio + of % c.ratio) * c.runs() +
+                           work.first_run + work.run;
 #pragma unroll
-        for (int i = 0; i < kWarps; ++i) most = fmaxf(most, tops[i][g + 8 * half]);
-        shrink[half] = exp2_approx((top[half] - most) * c.scale_log2);
-        top[half] = most;
-        const float shift = most * c.scale_log2;
-        sum[half] *= shrink[half];
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          const float p0 = exp2_approx(fmaf(s[n][2 * half], c.scale_log2, -shift));
-          const float p1 = exp2_approx(fmaf(s[n][2 * half + 1], c.scale_log2, -shift));
-          sum[half] += p0 + p1;
-          *reinterpret_cast<uint32_t*>(weights + (g + 8 * half) * kWeightsLd + 16 * warp + 8 * n +
-                                       2 * t) = pack_bf16(p0, p1);
+        for (int i = 0; i < 2 * kUnits; ++i) {
+          const int column = warp * kUnits * 16 + i * 8 + 2 * t;
+          *reinterpret_cast<float2*>(c.sums + at * kD + column) =
+              make_float2(o[i][2 * half], o[i][2 * half + 1]);
         }
+        if (warp > 0 || t > 0) continue;
+        float total = parts[0][query];
+#pragma unroll
+        for (int i = 1; i < kWarps; ++i) total += parts[i][query];
+        c.stats[at] = make_float2(top[half] * c.scale_log2, total);
       }
-      copies_wait<0>();
-      __syncthreads();
-#pragma unroll
-      for (int i = 0; i < 2 * kUnits; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) o[i][j] *= shrink[j / 2];
-      }
-#pragma unroll
-      for (int keys = 0; keys < kTileKeys / 16; ++keys) {
-        uint32_t a[4];
-        load_matrices(a, weights + lane % 16 * kWeightsLd + keys * 16 + lane / 16 * 8);
-#pragma unroll
-        for (int unit = 0; unit < kUnits; ++unit) {
-          uint32_t b[4];
-          fragments_b_transposed<kD>(b, v_tile, 16 * keys, warp * kUnits + unit);
-          mma(o[2 * unit], a, b[0], b[1]);
-          mma(o[2 * unit + 1], a, b[2], b[3]);
-        }
-      }
-    }
-
-    // The run's share of these queries.
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float own = quad_sum(sum[half]);
-      if (t == 0) parts[warp][g + 8 * half] = own;
-    }
-    __syncthreads();
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int query = g + 8 * half;
-      if (query >= taken) continue;
-      const int of = first_query + query, row = work.first_row + of / c.ratio;
-      const int64_t at =
-          (int64_t{row} * c.Q + work.g * c.ratio + of % c.ratio) * c.runs() + work.run;
-#pragma unroll
-      for (int i = 0; i < 2 * kUnits; ++i) {
-        const int column = warp * kUnits * 16 + i * 8 + 2 * t;
-        *reinterpret_cast<float2*>(c.sums + at * kD + column) =
-            make_float2(o[i][2 * half], o[i][2 * half + 1]);
-      }
-      if (warp > 0 || t > 0) continue;
-      float total = parts[0][query];
-#pragma unroll
-      for (int i = 1; i < kWarps; ++i) total += parts[i][query];
-      c.stats[at] = make_float2(top[half] * c.scale_log2, total);
     }
   }
 
@@ -458,8 +477,7 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
   if (static_cast<int>(threadIdx.x) < work.rows) {
     const int row = work.first_row + threadIdx.x;
     unsigned* const ticket = c.tickets + row * c.G + work.g;
-    const unsigned runs = c.prefix_runs + runs_of(c.positions[row] + 1);
-    const bool is_last = atomicAdd(ticket, 1u) == runs - 1;
+    const bool is_last = atomicAdd(ticket, 1u) == c.blocks_of_row(row) - 1;
     if (is_last) *ticket = 0;
     last[threadIdx.x] = is_last;
   }
@@ -476,12 +494,12 @@ void launch(DecodeCall call, bool aligned, CudaDevice& device) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<kD>),
         "attention_decode: shared memory");
   const int64_t stats = int64_t{call.rows} * call.Q * (call.prefix_runs + call.slot_runs);
-  call.sums = static_cast<float*>(
-      device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));
+  call.sums =
+      static_cast<float*>(device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));
   call.stats = reinterpret_cast<float2*>(call.sums + stats * kD);
   call.tickets = device.tickets(int64_t{call.rows} * call.G);
   const unsigned blocks =
-      static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_runs * call.rows);
+      static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_blocks * call.rows);
   launch_early(kernel, blocks, kBlock, kDecodeBytes<kD>, device, call);
   check_launch("attention_decode");
 }
@@ -494,8 +512,7 @@ void ops::kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const in
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  const bool aligned =
-      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
   const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
   const auto kernel = aligned ? append_kernel<true> : append_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(cache, qkv, ld, slot_of_row,
@@ -508,8 +525,7 @@ void ops::kv_load(act_t* qkv, int64_t ld, const KvCache& cache, int32_t slot, in
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  const bool aligned =
-      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
   const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
   const auto kernel = aligned ? load_kernel<true> : load_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(qkv, ld, cache, slot, rows, Q);
@@ -555,8 +571,10 @@ void ops::attention_decode(act_t* out, int64_t ld_out, act_t* qkv, int64_t ld, c
     call.qkv = qkv + first * ld;
     call.slots = slots + first;
     call.positions = positions + first;
-    call.prefix_blocks = call.G * call.prefix_runs *
-                         static_cast<int>(ceil_div(call.rows, call.rows_of_a_block));
+    call.slot_blocks = static_cast<int>(std::min<int64_t>(
+        call.slot_runs, ceil_div(kBlocksOfSlots * device.sm_count(), call.G * call.rows)));
+    call.prefix_blocks =
+        call.G * call.prefix_runs * static_cast<int>(ceil_div(call.rows, call.rows_of_a_block));
     if (D <= 64) {
       launch<64>(call, aligned, device);
     } else if (D <= 128) {

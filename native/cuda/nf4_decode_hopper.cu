@@ -1,26 +1,27 @@
-// The NF4 products of more than a few rows of x on Hopper, LoRA's included: nf4_decode.h. One launch
-// computes y = x · Wᵀ + U · sBᵀ with U = x · Aᵀ, which it leaves in x's columns behind `in`.
+// The NF4 products of more than a few rows of x on Hopper, LoRA's included: nf4_decode.h. One
+// launch computes y = x · Wᵀ + U · sBᵀ with U = x · Aᵀ, which it leaves in x's columns behind `in`.
 //
 // Bytes: W packed, once; x once a block. With M rows of w in a block's unit, a run of 128 columns
-// brings 64 · M bytes of w and 16 KB of x to an SM: M is 256, four warpgroups that share the run's x.
-// A warpgroup multiplies m64n64k16 with w from its registers. Shared memory is what is busiest: for
-// 64 × 64 of w, in accesses of 128 bytes, 64 look-ups of pairs of codes, 64 for the products' x, 32
-// for w's bytes on their way to the right lanes, 16 for their arrival and 16 for x's: 192 cycles,
-// where the products need 128. So per SM: 192 cycles for 4,096 weights, or 52 µs for a layer of the
-// 8B at 1.7 GHz on 132 SMs.
+// brings 64 · M bytes of w and 16 KB of x to an SM: M is 256, four warpgroups that share the run's
+// x. A warpgroup multiplies m64n64k16 with w from its registers. Shared memory is what is busiest:
+// for 64 × 64 of w, in accesses of 128 bytes, 64 look-ups of pairs of codes, 64 for the products'
+// x, 32 for w's bytes on their way to the right lanes, 16 for their arrival and 16 for x's: 192
+// cycles, where the products need 128. So per SM: 192 cycles for 4,096 weights, or 52 µs for a
+// layer of the 8B at 1.7 GHz on 132 SMs.
 //
-// A block: two warps copy runs of w, of absmax and of x to a ring of stages, w's before the previous
-// kernel has ended; four warpgroups multiply; two warps compute pieces of U. `in` is split over the
-// blocks of a cluster, which add their parts in order through each other's shared memory.
+// A block: two warps copy runs of w, of absmax and of x to a ring of stages, w's before the
+// previous kernel has ended; four warpgroups multiply; two warps compute pieces of U. `in` is split
+// over the blocks of a cluster, which add their parts in order through each other's shared memory.
 //
-// A byte of w holds the columns 2b and 2b + 1, and the product wants from lane t of a quad the columns
-// 2t, 2t + 1 of each eight: byte t of each 32-bit word. A lane loads four neighbouring words of a row
-// and the quad exchanges their bytes as a 4 × 4 matrix.
+// A byte of w holds the columns 2b and 2b + 1, and the product wants from lane t of a quad the
+// columns 2t, 2t + 1 of each eight: byte t of each 32-bit word. A lane loads four neighbouring
+// words of a row and the quad exchanges their bytes as a 4 × 4 matrix.
 //
-// U's pieces are added by the last warp to finish a tile, always in the same order. Every unit waits
-// for U before it ends; the warps that compute U wait for nothing and belong to blocks that all are
-// there at once, so they come to their end.
+// U's pieces are added by the last warp to finish a tile, always in the same order. Every unit
+// waits for U before it ends; the warps that compute U wait for nothing and belong to blocks that
+// all are there at once, so they come to their end.
 #include <algorithm>
+#include <climits>
 
 #include "common.cuh"
 #include "nf4_decode.h"
@@ -34,18 +35,16 @@ namespace {
 constexpr int kRows = 64;  // of x, a launch
 constexpr int kWarpgroups = 4;
 constexpr int kUnitRows = 64 * kWarpgroups;  // of w
-constexpr int kConsumers = kWarpgroups * kWarpgroup, kConsumerWarps = kConsumers / kWarp;
+constexpr int kConsumers = kWarpgroups * kWarpgroup;
 constexpr int kProducers = 2 * kWarp, kProjectors = 2 * kWarp;
 constexpr int kHopperBlock = kConsumers + kProducers + kProjectors;
-// 96 a thread at the start; four warpgroups with 8 more, one with 32 fewer.
-constexpr int kManyRegisters = 104, kFewRegisters = 64;
 constexpr int kStages = 4;
 constexpr int kMostSplits = 8;  // of `in`: the blocks of a cluster
 
-constexpr int kTileValues = kRows * kBlockValues;      // of x, 64 columns
-constexpr int kRowBytes = kRun / 2;                    // of w, a run
-constexpr int kSumsLd = kUnitRows + 4;                 // 2 · kSumsLd = 8 modulo 32 banks
-constexpr int kProjectTile = 16 * 8;                   // rows of A by rows of x
+constexpr int kTileValues = kRows * kBlockValues;  // of x, 64 columns
+constexpr int kRowBytes = kRun / 2;                // of w, a run
+constexpr int kSumsLd = kUnitRows + 4;             // 2 · kSumsLd = 8 modulo 32 banks
+constexpr int kProjectTile = 16 * 8;               // rows of A by rows of x
 
 struct Stage {
   act_t x[2][kTileValues];
@@ -58,7 +57,8 @@ struct HopperShared {  // behind the table, at a multiple of 1,024 bytes
   uint8_t staging[kStagingBytes];  // of the table
 };
 static_assert(kTableRoom % 1024 == 0 && sizeof(Stage) % 1024 == 0, "operands of products");
-static_assert(kRows * kSumsLd * sizeof(float) <= kStages * sizeof(Stage), "the sums fit the stages");
+static_assert(kRows * kSumsLd * sizeof(float) <= kStages * sizeof(Stage),
+              "the sums fit the stages");
 constexpr int kHopperBytes = kTableRoom + int{sizeof(HopperShared)};
 
 // U = x · Aᵀ, with R rows of A: tiles of 16 rows of A and 8 of x, `in` in `splits` pieces, by the
@@ -93,6 +93,10 @@ struct Slice {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// Registers: 96 a thread at the start; four warpgroups with 8 more, one with 32 fewer.
+constexpr int kManyRegisters = 104, kFewRegisters = 64;
+constexpr int kConsumerWarps = kConsumers / kWarp;
 
 // ---- clusters -----------------------------------------------------------------------------------
 
@@ -177,7 +181,8 @@ __device__ inline void copy_w(Stage& stage, const PackedPart& part, const Slice&
 }
 
 // The same of x's rows that there are.
-__device__ inline void copy_x(Stage& stage, const act_t* x, int64_t ldx, int m, int run, int blocks) {
+__device__ inline void copy_x(Stage& stage, const act_t* x, int64_t ldx, int m, int run,
+                              int blocks) {
   const int chunk = producer() % 16;
   const bool valid = 2 * run + chunk / 8 < blocks;
   const act_t* const from = valid ? x + int64_t{run} * kRun + chunk * 8 : x;
@@ -222,8 +227,8 @@ __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
 }
 
 // The product of a tile over steps [begin, end) of 32 columns: its sums as mma.cuh's c.
-__device__ inline void project_tile(float sums[4], const act_t* a, int a_rows, int in, const act_t* x,
-                                    int64_t ldx, int x_rows, int begin, int end) {
+__device__ inline void project_tile(float sums[4], const act_t* a, int a_rows, int in,
+                                    const act_t* x, int64_t ldx, int x_rows, int begin, int end) {
   constexpr int kStep = 32, kAhead = 3;
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const act_t* const a_row = a + int64_t{g} * in + t * 8;
@@ -257,22 +262,44 @@ __device__ inline unsigned add_released(unsigned* counter) {
   return before;
 }
 
+// The part of `in` that is piece `split`: steps of 32 columns.
+__device__ inline int first_step(const Projection& p, int in, int split) {
+  return static_cast<int>(int64_t{in / 32} * split / p.splits);
+}
+// The first of a warp's pieces, of which it takes every `stride`-th; behind the last, it has none.
+__device__ inline int first_piece(const Projection& p) {
+  constexpr int kFirstWarp = (kConsumers + kProducers) / kWarp;
+  const int block = static_cast<int>(blockIdx.x);
+  if (block >= p.blocks) return INT_MAX;
+  return (static_cast<int>(threadIdx.x) / kWarp - kFirstWarp) * p.blocks + block;
+}
+
+// Brings the rows of A near that the warp's first piece takes.
+__device__ inline void prefetch_a(const Projection& p, int in) {
+  constexpr int kLine = 64;  // columns
+  const int piece = first_piece(p), lane = threadIdx.x % kWarp;
+  if (piece >= p.tiles * p.splits) return;
+  const int row = piece % p.tiles % p.row_tiles * 16 + lane % 16;
+  const int begin = first_step(p, in, piece / p.tiles) * 32;
+  const int end = first_step(p, in, piece / p.tiles + 1) * 32;
+  for (int k = begin + lane / 16 * kLine; k < end && row < p.R; k += 2 * kLine) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p.a + int64_t{row} * in + k));
+  }
+}
+
 // The warp's pieces of U, and of a tile whose pieces are all there their sum.
 __device__ inline void project(const Projection& p, const act_t* x, int64_t ldx, int m, int in) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int steps = in / 32, block = static_cast<int>(blockIdx.x);
-  if (block >= p.blocks) return;
-  const int first_warp = (kConsumers + kProducers) / kWarp;
-  const int number = (static_cast<int>(threadIdx.x) / kWarp - first_warp) * p.blocks + block;
-  for (int job = number; job < p.tiles * p.splits; job += kProjectors / kWarp * p.blocks) {
+  constexpr int kWarps = kProjectors / kWarp;
+  for (int job = first_piece(p); job < p.tiles * p.splits; job += kWarps * p.blocks) {
     const int tile = job % p.tiles, split = job / p.tiles;
     const int first_r = tile % p.row_tiles * 16, first_n = tile / p.row_tiles * 8;
     float sums[4] = {};
     project_tile(sums, p.a + int64_t{first_r} * in, p.R - first_r, in, x + first_n * ldx, ldx,
-                 m - first_n, static_cast<int>(int64_t{steps} * split / p.splits),
-                 static_cast<int>(int64_t{steps} * (split + 1) / p.splits));
+                 m - first_n, first_step(p, in, split), first_step(p, in, split + 1));
     // Lane by lane: each has the same four sums of every piece.
-    float4* const pieces = reinterpret_cast<float4*>(p.partial + int64_t{tile} * p.splits * kProjectTile);
+    float4* const pieces =
+        reinterpret_cast<float4*>(p.partial + int64_t{tile} * p.splits * kProjectTile);
     __stcg(pieces + split * kWarp + lane, make_float4(sums[0], sums[1], sums[2], sums[3]));
     __threadfence();
     __syncwarp();
@@ -314,6 +341,7 @@ __device__ inline void await_projection(const Projection& p) {
                    : "=r"(ready)
                    : "l"(p.tickets + p.tiles)
                    : "memory");
+      if (ready < static_cast<unsigned>(p.tiles)) __nanosleep(64);
     } while (ready < static_cast<unsigned>(p.tiles));
   }
   __syncwarp();
@@ -328,8 +356,8 @@ __device__ inline void leave_projection(const Projection& p, int units) {
 
 // ---- consumers ----------------------------------------------------------------------------------
 
-// The bytes of 4 × 4 words, word j of lane t: lane t gets byte t of word j of each lane of its quad,
-// in the lanes' order.
+// The bytes of 4 × 4 words, word j of lane t: lane t gets byte t of word j of each lane of its
+// quad, in the lanes' order.
 class QuadTranspose {
  public:
   __device__ QuadTranspose() {
@@ -548,7 +576,8 @@ __device__ inline void store_sums(float* to, const float (&sums)[8][4]) {
 // Empty but for machine code of sm_90a. A cluster of call.splits blocks takes a unit.
 template <bool kNested, class Y>
 __global__ void __launch_bounds__(kHopperBlock, 1)
-    hopper_kernel(const __grid_constant__ HopperCall<Y> call, const __grid_constant__ DynamicMap map) {
+    hopper_kernel(const __grid_constant__ HopperCall<Y> call,
+                  const __grid_constant__ DynamicMap map) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(256) uint8_t shared[];
   let_next_begin();
@@ -559,8 +588,8 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
   const int unit = static_cast<int>(blockIdx.x) / call.splits;
   const PackedPart& part = w.part[part_of(w, unit)];
   const int runs = (w.blocks + 1) / 2;
-  const Slice slice = {(unit - part.first_unit) * kUnitRows, part.out - 1, runs * split / call.splits,
-                       runs * (split + 1) / call.splits};
+  const Slice slice = {(unit - part.first_unit) * kUnitRows, part.out - 1,
+                       runs * split / call.splits, runs * (split + 1) / call.splits};
   const Role role = threadIdx.x < kConsumers                ? Role::consumer
                     : threadIdx.x < kConsumers + kProducers ? Role::producer
                                                             : Role::projector;
@@ -570,13 +599,17 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     produce_first(s, w, part, slice);
     scales.load(part, slice, slice.begin, w.blocks);
   }
+  if (role == Role::projector && call.projection.R > 0) prefetch_a(call.projection, w.in);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(&s.filled[i], 2 * kProducers);
       barrier_init(&s.free[i], kConsumerWarps);
     }
   }
-  if (role == Role::consumer) {  // rows of x that there are not
+  if (role == Role::consumer) {  // sB, and the rows of x that there are not
+    if (split == call.splits - 1 && threadIdx.x < kUnitRows) {
+      prefetch_b(part, slice.unit_row + static_cast<int>(threadIdx.x));
+    }
     for (int i = threadIdx.x; i < kStages * 2 * kTileValues / 8; i += kConsumers) {
       const int row = i / 8 % kRows, tile = i / 8 / kRows;
       if (row < call.m) continue;
@@ -658,7 +691,8 @@ Splits splits_for(Kernel kernel, int units, int runs, const CudaDevice& device) 
   Splits best;
   int64_t least = INT64_MAX;
   for (int count = 1; count <= std::min(kMostSplits, runs); count *= 2) {
-    const ClusterLaunch launch(units, count, device);
+    ClusterLaunch launch(units, count, device);
+    launch.config.numAttrs = 1;  // the cluster
     int clusters = 0;
     check(cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config),
           "linear_group_decode: clusters");
@@ -683,7 +717,8 @@ Projection projection_of(const act_t* a, int R, act_t* u, int m, int in, int blo
   p.R = R;
   p.row_tiles = static_cast<int>(ceil_div(R, 16));
   p.tiles = p.row_tiles * static_cast<int>(ceil_div(m, 8));
-  p.splits = std::max(1, std::min(kProjectors / kWarp * blocks / (p.row_tiles * (kRows / 8)), in / 256));
+  p.splits =
+      std::max(1, std::min(kProjectors / kWarp * blocks / (p.row_tiles * (kRows / 8)), in / 256));
   p.blocks = blocks;
   p.partial = static_cast<float*>(
       device.scratch(size_t(p.tiles) * p.splits * kProjectTile * sizeof(float)));

@@ -4,8 +4,8 @@
 //
 // A block takes 128 rows of w and up to 64 of x, which its warps share through shared memory; `in`
 // is split over blocks where the rows alone would not fill the GPU. The last block to finish adds
-// the parts in their order. The products are mma.m16n8k16 with w as a and x as b (wide_kernel), on
-// Hopper wgmma (hopper_kernel).
+// the parts in their order. The products are mma.m16n8k16 with w as a and x as b. On Hopper
+// nf4_decode_hopper.cu takes its place.
 #include <algorithm>
 
 #include "common.cuh"
@@ -13,7 +13,6 @@
 #include "mma.cuh"
 #include "nf4_decode.h"
 #include "nf4_lookup.cuh"
-#include "wgmma.cuh"
 
 namespace qlora {
 namespace cuda {

@@ -80,16 +80,19 @@ struct Operand {
 constexpr uint32_t kSwizzle128 = 1u << 30;
 constexpr uint32_t kEightRows = 1024 / 16;  // from eight rows to the next
 
+// A shared address as descriptors have it: without the number of the block in its cluster.
+__device__ inline uint32_t place_of(const act_t* tile) { return shared_address(tile) / 16 & 0x3fffu; }
+
 // As a, or as b [16, N] whose column n is the tile's row n: the sum runs along the rows. tile: the
 // first of the rows, at a multiple of eight.
 __device__ inline Operand operand(const act_t* tile) {
-  return {1u << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
+  return {1u << 16 | place_of(tile), kSwizzle128 | kEightRows};
 }
 // As b [16, 128] whose rows are 16 rows of the tile: the sum runs over them. The second 64 columns
 // lie kRows · 128 bytes behind the first.
 template <int kRows>
 __device__ inline Operand operand_transposed(const act_t* tile) {
-  return {uint32_t{kRows * 128 / 16} << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
+  return {uint32_t{kRows * 128 / 16} << 16 | place_of(tile), kSwizzle128 | kEightRows};
 }
 // Bytes from a tile's first 16 columns to its c-th, for a tile of kRows rows.
 template <int kRows>

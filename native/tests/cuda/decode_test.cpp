@@ -1,5 +1,5 @@
-// linear_decode, linear_group_decode, kv_append, kv_load, attention_decode and advance; rows that must
-// not depend on their neighbours.
+// linear_decode, linear_group_decode, kv_append, kv_load, attention_decode and advance; rows that
+// must not depend on their neighbours.
 #include <algorithm>
 
 #include "cuda_test.h"
@@ -32,14 +32,14 @@ struct DeviceWeight {
 DeviceWeight make_weight(const Linear& x, Form form) {
   const int64_t n = x.out * x.in, blocks = (n + 63) / 64;
   const Doubles source = normal_bf16(n, 3, 0.05);
-  DeviceWeight made{form == Form::plain ? Matrix(source, x.out, x.in, x.in + x.gap)
-                                        : Matrix(1, 1, 1),
-                    Buffer<uint8_t>((n + 1) / 2),
-                    Buffer<float>(blocks),
-                    Buffer<uint8_t>(blocks),
-                    Buffer<float>((blocks + 255) / 256),
-                    {},
-                    source};
+  DeviceWeight made{
+      form == Form::plain ? Matrix(source, x.out, x.in, x.in + x.gap) : Matrix(1, 1, 1),
+      Buffer<uint8_t>((n + 1) / 2),
+      Buffer<float>(blocks),
+      Buffer<uint8_t>(blocks),
+      Buffer<float>((blocks + 255) / 256),
+      {},
+      source};
   made.w.out = x.out;
   made.w.in = x.in;
   if (form == Form::plain) {
@@ -107,8 +107,8 @@ Doubles product(const Doubles& x, const Doubles& w, const Linear& size, bool rou
 
 void check_linear(const Linear& size, Form form) {
   const char* const forms[] = {"plain", "nf4", "nested"};
-  const std::string name = shape(forms[int(form)], "m", size.m, "out", size.out, "in", size.in,
-                                 "gap", size.gap);
+  const std::string name =
+      shape(forms[int(form)], "m", size.m, "out", size.out, "in", size.in, "gap", size.gap);
   const Doubles x = normal_bf16(size.m * size.in, 1), start = normal_bf16(size.m * size.out, 2);
   const Matrix rows(x, size.m, size.in, size.in + size.gap);
   const DeviceWeight weight = make_weight(size, form);
@@ -153,16 +153,36 @@ void check_linear(const Linear& size, Form form) {
 
 CUDA_OP_TEST(linear_decode) {
   const Linear sizes[] = {
-      {19, 1, 64, 0},    {1, 16, 64, 8},    {1, 130, 256, 8},  {2, 17, 1024, 0}, {5, 33, 640, 8},
-      {8, 64, 128, 16},  {9, 100, 320, 8},  {16, 20, 512, 0},  {17, 48, 192, 8}, {33, 40, 2048, 8},
-      {64, 33, 192, 0},  {70, 48, 128, 8},  {17, 130, 576, 8}, {70, 300, 704, 0},
-      {1, 300, 16, 0},   {3, 70, 40, 8},    {2, 24, 4104, 0},
+      {19, 1, 64, 0},
+      {1, 16, 64, 8},
+      {1, 130, 256, 8},
+      {2, 17, 1024, 0},
+      {5, 33, 640, 8},
+      {8, 64, 128, 16},
+      {9, 100, 320, 8},
+      {16, 20, 512, 0},
+      {17, 48, 192, 8},
+      {33, 40, 2048, 8},
+      {64, 33, 192, 0},
+      {70, 48, 128, 8},
+      {17, 130, 576, 8},
+      {70, 300, 704, 0},
+      {1, 300, 16, 0},
+      {3, 70, 40, 8},
+      {2, 24, 4104, 0},
       // more tiles than teams, more runs than warps; `in` split over blocks
-      {4, 6500, 192, 8}, {3, 40, 4160, 0},  {5, 200, 4160, 0}, {31, 390, 1984, 8},
+      {4, 6500, 192, 8},
+      {3, 40, 4160, 0},
+      {5, 200, 4160, 0},
+      {31, 390, 1984, 8},
       // x larger than shared memory
       {4, 40, 20096, 8},
       // not aligned, blocks across rows
-      {1, 1, 1, 0},      {3, 33, 123, 1},   {6, 70, 65, 7},    {11, 9, 256, 1},  {2, 5, 96, 0},
+      {1, 1, 1, 0},
+      {3, 33, 123, 1},
+      {6, 70, 65, 7},
+      {11, 9, 256, 1},
+      {2, 5, 96, 0},
   };
   for (const Linear& size : sizes) {
     for (const Form form : {Form::plain, Form::nf4, Form::nested}) check_linear(size, form);
@@ -204,7 +224,8 @@ void check_layout(int64_t m, int64_t out, int64_t in) {
     }
     expect(false, shape("layout m", m, "out", out, "in", in) + ": y[" + std::to_string(n) + ", " +
                       std::to_string(row) + "] should be x's column " + std::to_string(hot(row)) +
-                      ", " + std::to_string(want) + ", found " + std::to_string(found) + "," + from);
+                      ", " + std::to_string(want) + ", found " + std::to_string(found) + "," +
+                      from);
     return;
   }
 }
