@@ -417,14 +417,26 @@ __device__ inline void fragments_of_block(uint32_t (&a)[4][4], const uint32_t (&
   }
 }
 
-__device__ inline void multiply_block(float (&sums)[8][4], const uint32_t (&a)[4][4], Operand b) {
+template <int kColumnTiles>
+__device__ inline void multiply_block(float (&sums)[kColumnTiles][4], const uint32_t (&a)[4][4],
+                                      Operand b) {
+  static_assert(kColumnTiles == 2 || kColumnTiles == 4 || kColumnTiles == 8, "16, 32 or 64 rows");
   products_begin();
 #pragma unroll
-  for (int s = 0; s < 4; ++s) wgmma_64<false>(sums, a[s], b + s * 32, true);
+  for (int s = 0; s < 4; ++s) {
+    if constexpr (kColumnTiles == 8) {
+      wgmma_64<false>(sums, a[s], b + s * 32, true);
+    } else if constexpr (kColumnTiles == 4) {
+      wgmma_32(sums, a[s], b + s * 32);
+    } else {
+      wgmma_16(sums, a[s], b + s * 32);
+    }
+  }
   products_commit();
 }
 
-__device__ inline void multiply(float (&sums)[8][4], HopperShared& s, const Slice& slice,
+template <int kColumnTiles>
+__device__ inline void multiply(float (&sums)[kColumnTiles][4], HopperShared& s, const Slice& slice,
                                 uint32_t lane_at) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
   const int row = warp * 16 + g;
@@ -473,8 +485,9 @@ __device__ inline uint32_t read_pair(const Read& read, const act_t* row, int r, 
 }
 
 // sums += U · sBᵀ of the unit: sB is the next columns of w, U of x.
-__device__ inline void add_lora(float (&sums)[8][4], const PackedPart& part, int unit_row,
-                                const Projection& p, int64_t ldx, int m) {
+template <int kColumnTiles>
+__device__ inline void add_lora(float (&sums)[kColumnTiles][4], const PackedPart& part,
+                                int unit_row, const Projection& p, int64_t ldx, int m) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
   const bool pairs = part.rank % 2 == 0 && reinterpret_cast<uintptr_t>(part.b) % 4 == 0;
   const act_t* const u = p.u + part.rank_offset;
@@ -492,15 +505,15 @@ __device__ inline void add_lora(float (&sums)[8][4], const PackedPart& part, int
       a[i + 2] = read_pair(frozen, b, k + 2 * t + 8, count, pairs);
     }
     if (k == 0) await_projection(p);
-    uint32_t of_u[8][2];
+    uint32_t of_u[kColumnTiles][2];
 #pragma unroll
-    for (int c = 0; c < 8; ++c) {
+    for (int c = 0; c < kColumnTiles; ++c) {
       const int n = c * 8 + g, count = n < m ? part.rank : 0;
       of_u[c][0] = read_pair(fresh, u + n * ldx, k + 2 * t, count, u_pairs);
       of_u[c][1] = read_pair(fresh, u + n * ldx, k + 2 * t + 8, count, u_pairs);
     }
 #pragma unroll
-    for (int c = 0; c < 8; ++c) mma(sums[c], a, of_u[c][0], of_u[c][1]);
+    for (int c = 0; c < kColumnTiles; ++c) mma(sums[c], a, of_u[c][0], of_u[c][1]);
   }
 }
 
@@ -561,10 +574,11 @@ __device__ inline void store_share(const HopperCall<Y>& call, const PackedPart& 
   }
 }
 
-__device__ inline void store_sums(float* to, const float (&sums)[8][4]) {
+template <int kColumnTiles>
+__device__ inline void store_sums(float* to, const float (&sums)[kColumnTiles][4]) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
 #pragma unroll
-  for (int c = 0; c < 8; ++c) {
+  for (int c = 0; c < kColumnTiles; ++c) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       to[(c * 8 + 2 * t + j % 2) * kSumsLd + warp * 16 + g + j / 2 * 8] = sums[c][j];
@@ -573,8 +587,9 @@ __device__ inline void store_sums(float* to, const float (&sums)[8][4]) {
 }
 #endif
 
-// Empty but for machine code of sm_90a. A cluster of call.splits blocks takes a unit.
-template <bool kNested, class Y>
+// Empty but for machine code of sm_90a. A cluster of call.splits blocks takes a unit, for up to
+// 8 · kColumnTiles rows of x.
+template <int kColumnTiles, bool kNested, class Y>
 __global__ void __launch_bounds__(kHopperBlock, 1)
     hopper_kernel(const __grid_constant__ HopperCall<Y> call,
                   const __grid_constant__ DynamicMap map) {
@@ -612,7 +627,7 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     }
     for (int i = threadIdx.x; i < kStages * 2 * kTileValues / 8; i += kConsumers) {
       const int row = i / 8 % kRows, tile = i / 8 / kRows;
-      if (row < call.m) continue;
+      if (row < call.m || row >= 8 * kColumnTiles) continue;
       reinterpret_cast<uint4*>(s.stage[tile / 2].x[tile % 2])[i % (kTileValues / 8)] =
           make_uint4(0, 0, 0, 0);
     }
@@ -635,7 +650,7 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     cluster_sync();
   } else {
     registers_up<kManyRegisters>();
-    float sums[8][4] = {};
+    float sums[kColumnTiles][4] = {};
     multiply(sums, s, slice, lane_address(table));
     const bool last = split == call.splits - 1 && call.projection.R > 0;
     if (last && part.rank > 0) {
@@ -729,7 +744,9 @@ Projection projection_of(const act_t* a, int R, act_t* u, int m, int in, int blo
 template <bool kNested, class Y>
 void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::DecodeGroup& group,
             act_t* u, float beta, CudaDevice& device) {
-  const auto kernel = hopper_kernel<kNested, Y>;
+  const auto kernel = m <= 16   ? hopper_kernel<2, kNested, Y>
+                      : m <= 32 ? hopper_kernel<4, kNested, Y>
+                                : hopper_kernel<8, kNested, Y>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kHopperBytes),
         "linear_group_decode: shared memory");
   HopperCall<Y> call{};

@@ -127,6 +127,7 @@ __device__ inline void hold(float (&c)[N][4]) {
 #define QLORA_SUMS_4(c) "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])
 #define QLORA_SUMS_16(c) \
   QLORA_SUMS_4((c)[0]), QLORA_SUMS_4((c)[1]), QLORA_SUMS_4((c)[2]), QLORA_SUMS_4((c)[3])
+#define QLORA_SUMS_8(c) QLORA_SUMS_4((c)[0]), QLORA_SUMS_4((c)[1])
 #define QLORA_SUMS_32(c) QLORA_SUMS_16(c), QLORA_SUMS_16((c) + 4)
 #define QLORA_SUMS_64(c) QLORA_SUMS_32(c), QLORA_SUMS_32((c) + 8)
 
@@ -179,7 +180,25 @@ __device__ inline void wgmma_128(float (*c)[4], const uint32_t a[4], Operand b, 
         "n"(int{kTransposed}));
 }
 
+// c += a · b with fewer columns, b from operand.
+__device__ inline void wgmma_16(float (*c)[4], const uint32_t a[4], Operand b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9, %10, %11}, %12, 1, 1, 1, 0;\n"
+      : QLORA_SUMS_8(c)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()));
+}
+__device__ inline void wgmma_32(float (*c)[4], const uint32_t a[4], Operand b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "{%16, %17, %18, %19}, %20, 1, 1, 1, 0;\n"
+      : QLORA_SUMS_16(c)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()));
+}
+
 #undef QLORA_SUMS_4
+#undef QLORA_SUMS_8
 #undef QLORA_SUMS_16
 #undef QLORA_SUMS_32
 #undef QLORA_SUMS_64
