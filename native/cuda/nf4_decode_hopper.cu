@@ -9,9 +9,10 @@
 // cycles, where the products need 128. So per SM: 192 cycles for 4,096 weights, or 52 µs for a
 // layer of the 8B at 1.7 GHz on 132 SMs.
 //
-// A block: two warps copy runs of w, of absmax and of x to a ring of stages, w's before the
-// previous kernel has ended; four warpgroups multiply; two warps compute pieces of U. `in` is split
-// over the blocks of a cluster, which add their parts in order through each other's shared memory.
+// A block: one thread has the copy engine bring runs of w and of x to a ring of stages, w's before
+// the previous kernel has ended; four warpgroups multiply; three warps compute pieces of U. `in` is
+// split over the blocks of a cluster, which add their parts in order through each other's shared
+// memory.
 //
 // A byte of w holds the columns 2b and 2b + 1, and the product wants from lane t of a quad the
 // columns 2t, 2t + 1 of each eight: byte t of each 32-bit word. A lane loads four neighbouring
@@ -26,7 +27,7 @@
 #include "common.cuh"
 #include "nf4_decode.h"
 #include "nf4_lookup.cuh"
-#include "wgmma.cuh"
+#include "tensor_copy.cuh"
 
 namespace qlora {
 namespace cuda {
@@ -36,7 +37,7 @@ constexpr int kRows = 64;  // of x, a launch
 constexpr int kWarpgroups = 4;
 constexpr int kUnitRows = 64 * kWarpgroups;  // of w
 constexpr int kConsumers = kWarpgroups * kWarpgroup;
-constexpr int kProducers = 2 * kWarp, kProjectors = 2 * kWarp;
+constexpr int kProducers = kWarp, kProjectors = 3 * kWarp;
 constexpr int kHopperBlock = kConsumers + kProducers + kProjectors;
 constexpr int kStages = 4;
 constexpr int kMostSplits = 8;  // of `in`: the blocks of a cluster
@@ -52,7 +53,6 @@ struct Stage {
 };
 struct HopperShared {  // behind the table, at a multiple of 1,024 bytes
   Stage stage[kStages];
-  uint2 scale[kStages][kUnitRows];  // of a row's two blocks of 64
   uint64_t filled[kStages], free[kStages];
   uint8_t staging[kStagingBytes];  // of the table
 };
@@ -82,6 +82,8 @@ struct HopperCall {
   int splits;
   PackedGroup w;
   Projection projection;
+  CUtensorMap packed[ops::kMostParts];  // boxes of kUnitRows rows, a run
+  CUtensorMap tiles;                    // of x, boxes of 64 columns
 };
 
 enum class Role { consumer, producer, projector };
@@ -96,7 +98,6 @@ struct Slice {
 
 // Registers: 96 a thread at the start; four warpgroups with 8 more, one with 32 fewer.
 constexpr int kManyRegisters = 104, kFewRegisters = 64;
-constexpr int kConsumerWarps = kConsumers / kWarp;
 
 // ---- clusters -----------------------------------------------------------------------------------
 
@@ -122,102 +123,42 @@ __device__ inline float4 load_of_block(uint32_t address, int block) {
 
 // ---- producer -----------------------------------------------------------------------------------
 
-__device__ inline int producer() { return static_cast<int>(threadIdx.x) - kConsumers; }
+// One thread's work. A stage's bytes: all of its boxes, also where the matrices end.
+template <int kColumnTiles>
+struct Producer {
+  static constexpr int kBytes =
+      kUnitRows * kRowBytes + 2 * kColumnTiles * 8 * kBlockValues * int{sizeof(act_t)};
 
-// An absmax over kCodeScale as the sum of two bf16, the rounded one low.
-__device__ inline uint32_t split_absmax(float value) {
-  const float own = value * (1.0f / kCodeScale);
-  const float rounded = to_float(from_float<act_t>(own));
-  return pack_bf16(rounded, own - rounded);
-}
+  HopperShared& s;
+  const CUtensorMap *packed, *tiles;
+  const Slice slice;
 
-// What a producer holds of a run's absmax: both blocks of every kProducers-th row.
-constexpr int kScaleRows = kUnitRows / kProducers;
-template <bool kNested>
-struct RawScales {
-  uint32_t code[kScaleRows][2];
-  float value[kScaleRows][2];
-
-  __device__ void load(const PackedPart& part, const Slice& slice, int run, int blocks) {
-#pragma unroll
-    for (int i = 0; i < kScaleRows; ++i) {
-      const int row = min(slice.unit_row + producer() + i * kProducers, slice.last_row);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        load_absmax<kNested>(code[i][half], value[i][half], part,
-                             row * blocks + min(2 * run + half, blocks - 1));
-      }
-    }
+  __device__ void bring_w(int at, int run) {
+    barrier_expect(&s.filled[at], kBytes);
+    copy_box(s.stage[at].w, packed, slice.unit_row, run * kRowBytes, &s.filled[at]);
   }
-  __device__ void store(uint2* to, float offset, const float* map) const {
-#pragma unroll
-    for (int i = 0; i < kScaleRows; ++i) {
-      uint32_t scale[2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float absmax = value[i][half];
-        if constexpr (kNested) {
-          absmax = __fadd_rn(__fmul_rn(map[code[i][half] * (2 * kWarp)], absmax), offset);
-        }
-        scale[half] = split_absmax(absmax);
+  // w of the first stages, as far as there are runs: before the previous kernel has ended.
+  __device__ void begin() {
+    for (int i = 0; i < kStages; ++i) {
+      barrier_init(&s.filled[i], 1);
+      barrier_init(&s.free[i], kConsumers / kWarp);
+    }
+    fence_for_copies();
+    for (int i = 0; i < kStages && slice.begin + i < slice.end; ++i) bring_w(i, slice.begin + i);
+  }
+  __device__ void run() {
+    for (int i = 0; slice.begin + i < slice.end; ++i) {
+      const int at = i % kStages, run = slice.begin + i;
+      if (i >= kStages) {
+        barrier_wait(&s.free[at], ~(i / kStages) & 1);
+        bring_w(at, run);
       }
-      to[producer() + i * kProducers] = make_uint2(scale[0], scale[1]);
+      for (int half = 0; half < 2; ++half) {
+        copy_box(s.stage[at].x[half], tiles, 0, run * kRun + half * kBlockValues, &s.filled[at]);
+      }
     }
   }
 };
-
-// Starts copying a run's bytes of w; zeros for a block of 64 that the rows do not have.
-__device__ inline void copy_w(Stage& stage, const PackedPart& part, const Slice& slice, int run,
-                              int in, int blocks) {
-  const int chunk = producer() % 4;
-  const bool valid = 2 * run + chunk / 2 < blocks;
-  const uint8_t* const from =
-      valid ? part.packed + int64_t{run} * kRowBytes + chunk * 16 : part.packed;
-#pragma unroll 8
-  for (int row = producer() / 4; row < kUnitRows; row += kProducers / 4) {
-    const int64_t at = valid ? int64_t{min(slice.unit_row + row, slice.last_row)} * (in / 2) : 0;
-    copy16_async(stage.w + row * kRowBytes + chunk * 16, from + at, valid);
-  }
-}
-
-// The same of x's rows that there are.
-__device__ inline void copy_x(Stage& stage, const act_t* x, int64_t ldx, int m, int run,
-                              int blocks) {
-  const int chunk = producer() % 16;
-  const bool valid = 2 * run + chunk / 8 < blocks;
-  const act_t* const from = valid ? x + int64_t{run} * kRun + chunk * 8 : x;
-#pragma unroll 8
-  for (int row = producer() / 16; row < m; row += kProducers / 16) {
-    copy16_async(swizzled<kRows>(stage.x[0], row, chunk), from + (valid ? row * ldx : 0), valid);
-  }
-}
-
-// w of the first stages, as far as there are runs: before the previous kernel has ended.
-__device__ inline void produce_first(HopperShared& s, const PackedGroup& w, const PackedPart& part,
-                                     const Slice& slice) {
-  for (int i = 0; i < kStages && slice.begin + i < slice.end; ++i) {
-    copy_w(s.stage[i], part, slice, slice.begin + i, w.in, w.blocks);
-  }
-}
-
-template <bool kNested>
-__device__ inline void produce(HopperShared& s, const PackedGroup& w, const PackedPart& part,
-                               const Slice& slice, const act_t* x, int64_t ldx, int m,
-                               RawScales<kNested> scales, const float* map) {
-  for (int run = slice.begin, i = 0; run < slice.end; ++run, ++i) {
-    const int at = i % kStages;
-    if (i >= kStages) {
-      barrier_wait(&s.free[at], ~(i / kStages) & 1);
-      copy_w(s.stage[at], part, slice, run, w.in, w.blocks);
-    }
-    copy_x(s.stage[at], x, ldx, m, run, w.blocks);
-    barrier_arrive_by_copies(&s.filled[at]);
-    scales.store(s.scale[at], part.offset, map);
-    barrier_arrive(&s.filled[at]);
-    if (run + 1 < slice.end) scales.load(part, slice, run + 1, w.blocks);
-  }
-  copies_wait_all();
-}
 
 // ---- U ------------------------------------------------------------------------------------------
 
@@ -390,6 +331,36 @@ class QuadTranspose {
   uint32_t send_near_, near_[2], send_far_, far_[2];
 };
 
+// The absmax of a run's two blocks in a warp's 16 rows: lane t of quad g has block t % 2 of row
+// g + 8 · (t / 2), loaded a run ahead.
+template <bool kNested>
+class LaneScale {
+ public:
+  __device__ LaneScale(const PackedPart& part, const Slice& slice, int blocks)
+      : part_(part), last_(blocks - 1) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    const int row = slice.unit_row + static_cast<int>(threadIdx.x) / kWarp * 16 + g + t / 2 * 8;
+    first_ = min(row, slice.last_row) * blocks;
+    half_ = t % 2;
+    load(slice.begin);
+  }
+  __device__ void load(int run) {
+    load_absmax<kNested>(code_, value_, part_, first_ + min(2 * run + half_, last_));
+  }
+  // As the sum of two bf16, the rounded one low.
+  __device__ uint32_t split(uint32_t lane_at) const {
+    const float own = absmax_of<kNested>(code_, value_, part_.offset, lane_at);
+    const float rounded = to_float(from_float<act_t>(own));
+    return pack_bf16(rounded, own - rounded);
+  }
+
+ private:
+  const PackedPart& part_;
+  int last_, first_, half_;
+  uint32_t code_ = 0;
+  float value_ = 0.0f;
+};
+
 // A pair of codes times a value, given as a pair of its rounded self and one of what that lacks.
 __device__ inline uint32_t scaled(uint32_t codes, uint32_t high, uint32_t low) {
   uint32_t rest, product;
@@ -435,11 +406,11 @@ __device__ inline void multiply_block(float (&sums)[kColumnTiles][4], const uint
   products_commit();
 }
 
-template <int kColumnTiles>
+template <int kColumnTiles, bool kNested>
 __device__ inline void multiply(float (&sums)[kColumnTiles][4], HopperShared& s, const Slice& slice,
-                                uint32_t lane_at) {
+                                LaneScale<kNested>& scale, uint32_t lane_at) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
-  const int row = warp * 16 + g;
+  const int row = warp * 16 + g, quad = lane - t;
   const QuadTranspose transpose;
   uint32_t even[4][4], odd[4][4];
   const unsigned runs = static_cast<unsigned>(slice.end - slice.begin);
@@ -447,25 +418,27 @@ __device__ inline void multiply(float (&sums)[kColumnTiles][4], HopperShared& s,
   for (unsigned i = 0; i < runs; ++i) {
     const unsigned at = i % kStages;
     Stage& stage = s.stage[at];
+    const uint32_t own = scale.split(lane_at);
+    if (i + 1 < runs) scale.load(slice.begin + static_cast<int>(i) + 1);
     barrier_wait(&s.filled[at], static_cast<int>(i / kStages & 1));
-    fence_for_products();
     const uint8_t* const bytes = stage.w + row * kRowBytes + t * 16;
     const uint4 top4 = *reinterpret_cast<const uint4*>(bytes);
     const uint4 below4 = *reinterpret_cast<const uint4*>(bytes + 8 * kRowBytes);
-    const uint2 scale_top = s.scale[at][row], scale_below = s.scale[at][row + 8];
     uint32_t top[4] = {top4.x, top4.y, top4.z, top4.w};
     uint32_t below[4] = {below4.x, below4.y, below4.z, below4.w};
     transpose(top);
     transpose(below);
 
-    fragments_of_block<0>(even, top, below, scale_top.x, scale_below.x, lane_at);
+    fragments_of_block<0>(even, top, below, __shfl_sync(kAllLanes, own, quad),
+                          __shfl_sync(kAllLanes, own, quad + 2), lane_at);
     multiply_block(sums, even, operand(stage.x[0]));
     products_wait<1>();
     if (i > 0) {  // the run before is done with
       __syncwarp();
       if (lane == 0) barrier_arrive(&s.free[(i - 1) % kStages]);
     }
-    fragments_of_block<1>(odd, top, below, scale_top.y, scale_below.y, lane_at);
+    fragments_of_block<1>(odd, top, below, __shfl_sync(kAllLanes, own, quad + 1),
+                          __shfl_sync(kAllLanes, own, quad + 3), lane_at);
     multiply_block(sums, odd, operand(stage.x[1]));
     products_wait<1>();
   }
@@ -601,7 +574,8 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
   const PackedGroup& w = call.w;
   const int split = static_cast<int>(blockIdx.x) % call.splits;
   const int unit = static_cast<int>(blockIdx.x) / call.splits;
-  const PackedPart& part = w.part[part_of(w, unit)];
+  const int part_number = part_of(w, unit);
+  const PackedPart& part = w.part[part_number];
   const int runs = (w.blocks + 1) / 2;
   const Slice slice = {(unit - part.first_unit) * kUnitRows, part.out - 1,
                        runs * split / call.splits, runs * (split + 1) / call.splits};
@@ -609,28 +583,13 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
                     : threadIdx.x < kConsumers + kProducers ? Role::producer
                                                             : Role::projector;
 
-  RawScales<kNested> scales;
-  if (role == Role::producer) {
-    produce_first(s, w, part, slice);
-    scales.load(part, slice, slice.begin, w.blocks);
-  }
+  const bool produces = threadIdx.x == kConsumers;
+  Producer<kColumnTiles> producer = {s, &call.packed[part_number], &call.tiles, slice};
+  if (produces) producer.begin();
+  LaneScale<kNested> scale(part, slice, w.blocks);
   if (role == Role::projector && call.projection.R > 0) prefetch_a(call.projection, w.in);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      barrier_init(&s.filled[i], 2 * kProducers);
-      barrier_init(&s.free[i], kConsumerWarps);
-    }
-  }
-  if (role == Role::consumer) {  // sB, and the rows of x that there are not
-    if (split == call.splits - 1 && threadIdx.x < kUnitRows) {
-      prefetch_b(part, slice.unit_row + static_cast<int>(threadIdx.x));
-    }
-    for (int i = threadIdx.x; i < kStages * 2 * kTileValues / 8; i += kConsumers) {
-      const int row = i / 8 % kRows, tile = i / 8 / kRows;
-      if (row < call.m || row >= 8 * kColumnTiles) continue;
-      reinterpret_cast<uint4*>(s.stage[tile / 2].x[tile % 2])[i % (kTileValues / 8)] =
-          make_uint4(0, 0, 0, 0);
-    }
+  if (split == call.splits - 1 && threadIdx.x < kUnitRows) {
+    prefetch_b(part, slice.unit_row + static_cast<int>(threadIdx.x));
   }
   fill_table(table, reinterpret_cast<uint2*>(s.staging), map);
   __syncthreads();
@@ -639,9 +598,7 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
   if (role != Role::consumer) {
     registers_down<kFewRegisters>();
     if (role == Role::producer) {
-      // The dynamic map of one lane's column of the table.
-      produce<kNested>(s, w, part, slice, call.x, call.ldx, call.m, scales,
-                       reinterpret_cast<const float*>(table) + kWarp + threadIdx.x % kWarp);
+      if (produces) producer.run();
     } else if (call.projection.R > 0) {
       project(call.projection, call.x, call.ldx, call.m, w.in);
     }
@@ -651,7 +608,7 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
   } else {
     registers_up<kManyRegisters>();
     float sums[kColumnTiles][4] = {};
-    multiply(sums, s, slice, lane_address(table));
+    multiply(sums, s, slice, scale, lane_address(table));
     const bool last = split == call.splits - 1 && call.projection.R > 0;
     if (last && part.rank > 0) {
       add_lora(sums, part, slice.unit_row, call.projection, call.ldx, call.m);
@@ -702,16 +659,18 @@ struct Splits {
 };
 template <class Kernel>
 Splits splits_for(Kernel kernel, int units, int runs, const CudaDevice& device) {
-  constexpr int kBesides = 1;  // adding parts takes about as long as a run
+  constexpr int kBesides = 2;  // adding parts takes about as long as two runs
   Splits best;
   int64_t least = INT64_MAX;
-  for (int count = 1; count <= std::min(kMostSplits, runs); count *= 2) {
+  for (int count = 1; count <= std::min(kMostSplits, runs); ++count) {
     ClusterLaunch launch(units, count, device);
     launch.config.numAttrs = 1;  // the cluster
     int clusters = 0;
-    check(cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config),
-          "linear_group_decode: clusters");
-    if (clusters < 1) continue;
+    const cudaError_t status =
+        cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config);
+    if (count == 1) check(status, "linear_group_decode: clusters");
+    if (status != cudaSuccess) static_cast<void>(cudaGetLastError());  // no clusters of that size
+    if (status != cudaSuccess || clusters < 1) continue;
     const int64_t cost =
         ceil_div(units, clusters) * (ceil_div(runs, count) + (count > 1 ? kBesides : 0));
     if (cost >= least) continue;
@@ -757,6 +716,13 @@ void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::De
   call.m = m;
   call.beta = beta;
   call.w = packed_group(group, kUnitRows);
+  for (int p = 0; p < group.num_parts; ++p) {
+    const ops::Weight& weight = group.parts[p].w;
+    call.packed[p] = byte_map(weight.packed, {weight.out, weight.in / 2, weight.in / 2, kUnitRows,
+                                              kRowBytes});
+  }
+  const int box_rows = m <= 16 ? 16 : m <= 32 ? 32 : kRows;
+  call.tiles = tile_map(x, {m, call.w.in, ldx * int64_t{sizeof(act_t)}, box_rows, kBlockValues});
   const Splits splits = splits_for(kernel, call.w.units, (call.w.blocks + 1) / 2, device);
   call.splits = splits.count;
   call.projection = projection_of(group.a, static_cast<int>(u != nullptr ? group.rank : 0), u, m,
