@@ -4,10 +4,10 @@
 //   s[j] = q·k[j] / √D,  out = Σ softmax(s)[j] · v[j]
 // in one launch. The prefix's keys, and a slot's, are at most sixteen runs. A block takes one key
 // head and a run of the prefix, or as many of one slot's as leave blocks enough, and of each run
-// leaves its maximum, sum and Σ p · v. The last block of a slot and key head waits for the prefix's,
-// which come first in the grid and wait for nothing, and joins the runs in their order. Runs depend
-// on the number of keys alone, so a row has the same bits in any company, and launches do not depend
-// on lengths, which stay on the device.
+// leaves its maximum, sum and Σ p · v. The last block of a slot and key head waits for the
+// prefix's, which come first in the grid and wait for nothing, and joins the runs in their order.
+// Runs depend on the number of keys alone, so a row has the same bits in any company, and launches
+// do not depend on lengths, which stay on the device.
 //
 // 16 queries fill the tile of the tensor cores: the query heads of a key head, for the prefix those
 // of several rows, which share its keys. A warp multiplies the queries with 16 of 64 keys, and then
@@ -92,7 +92,7 @@ constexpr int kTileQueries = 16;
 constexpr int kWeightsLd = kTileKeys + 8;  // rows in different banks
 constexpr int kMostRuns = 16;              // of the prefix, of a slot
 constexpr int kTilesTogether = 2;          // of queries that a block of the prefix takes
-constexpr int64_t kRows = 64;                             // a launch takes, to bound the scratch
+constexpr int64_t kRows = 64;              // a launch takes, to bound the scratch
 constexpr int kMostD = 256;
 constexpr int kBlocksOfSlots = 3;  // a multiprocessor, where the slots have as many runs
 
@@ -420,8 +420,8 @@ __global__ void __launch_bounds__(kBlock, kD <= 128 ? 5 : 3) decode_kernel(Decod
         const int row = work.first_row + of / c.ratio;
         const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
         turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
-                                c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D, angles,
-                                c, query < taken, nullptr);
+                                c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
+                                angles, c, query < taken, nullptr);
       }
     }
     copies_wait<1>();

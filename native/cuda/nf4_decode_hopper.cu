@@ -666,8 +666,7 @@ Splits splits_for(Kernel kernel, int units, int runs, const CudaDevice& device) 
     ClusterLaunch launch(units, count, device);
     launch.config.numAttrs = 1;  // the cluster
     int clusters = 0;
-    const cudaError_t status =
-        cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config);
+    const cudaError_t status = cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config);
     if (count == 1) check(status, "linear_group_decode: clusters");
     if (status != cudaSuccess) static_cast<void>(cudaGetLastError());  // no clusters of that size
     if (status != cudaSuccess || clusters < 1) continue;
@@ -718,8 +717,8 @@ void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::De
   call.w = packed_group(group, kUnitRows);
   for (int p = 0; p < group.num_parts; ++p) {
     const ops::Weight& weight = group.parts[p].w;
-    call.packed[p] = byte_map(weight.packed, {weight.out, weight.in / 2, weight.in / 2, kUnitRows,
-                                              kRowBytes});
+    call.packed[p] =
+        byte_map(weight.packed, {weight.out, weight.in / 2, weight.in / 2, kUnitRows, kRowBytes});
   }
   const int box_rows = m <= 16 ? 16 : m <= 32 ? 32 : kRows;
   call.tiles = tile_map(x, {m, call.w.in, ldx * int64_t{sizeof(act_t)}, box_rows, kBlockValues});

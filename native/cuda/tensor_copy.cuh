@@ -15,10 +15,10 @@ __device__ inline void fence_for_copies() {
 }
 // Arrives; the phase is complete when that many bytes have landed besides.
 __device__ inline void barrier_expect(uint64_t* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 // The box whose first element is (row, column), to shared memory at a multiple of 128 bytes (of
 // 1,024: tile_map). Elements behind the matrix's end are zeros, and count.

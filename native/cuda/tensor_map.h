@@ -1,5 +1,5 @@
-// Descriptions of matrices in global memory by which Hopper's copy engine (TMA) brings boxes of them
-// to shared memory: tensor_copy.cuh.
+// Descriptions of matrices in global memory by which Hopper's copy engine (TMA) brings boxes of
+// them to shared memory: tensor_copy.cuh.
 #pragma once
 
 #include <cuda.h>
