@@ -514,6 +514,7 @@ void launch(Call call, const PackedGroup& w, CudaDevice& device) {
   const int bytes = shared_bytes<kX>(call.m, call.ranks, call.x_ld);
   check(cudaFuncSetAttribute(decode_kernel<kX>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "linear_group_decode: shared memory");
+  // A multiprocessor shared out otherwise would take the next kernel's blocks only when it is idle.
   check(cudaFuncSetAttribute(decode_kernel<kX>, cudaFuncAttributePreferredSharedMemoryCarveout,
                              cudaSharedmemCarveoutMaxShared),
         "linear_group_decode: shared memory");
