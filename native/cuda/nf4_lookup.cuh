@@ -132,7 +132,7 @@ __device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicM
         make_uint2(pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
                    __float_as_uint(dynamic.value[byte]));
   }
-  __syncthreads();
+  sync();
   const int lane = threadIdx.x % kWarp;
 #pragma unroll 4
   for (int byte = threadIdx.x / kWarp; byte < 256; byte += blockDim.x / kWarp) {
