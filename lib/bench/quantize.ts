@@ -15,8 +15,8 @@ export interface QuantizeTimes {
   readonly layers: number;
 }
 
-/** bf16 numbers as a checkpoint has them, one pattern repeated. */
-function randomBf16(count: number): Uint8Array<ArrayBuffer> {
+/** Bytes of `count` bf16 numbers as a checkpoint has them, one pattern repeated. */
+export function randomBf16(count: number): Uint8Array<ArrayBuffer> {
   const random = seededRandom(3);
   const pattern = new Uint16Array(Math.min(count, 1 << 16));
   const float = new Float32Array(1);

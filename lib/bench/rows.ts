@@ -1,6 +1,7 @@
 /** The rows of the table: what each one runs, and the bars its figures are set against. */
 import { type DecodeCase, timeDecode } from "@lib/bench/decode.ts";
 import { type EpochTimes, timeEpoch } from "@lib/bench/epoch.ts";
+import { timeLoad } from "@lib/bench/load.ts";
 import { bestRun, timePyTorch } from "@lib/bench/pytorch.ts";
 import { timeQuantize } from "@lib/bench/quantize.ts";
 import type { Figure, RowJob, RowResult } from "@lib/bench/row.ts";
@@ -203,6 +204,32 @@ async function quantizeRow(job: RowJob): Promise<RowResult> {
   };
 }
 
+async function loadRow(job: RowJob): Promise<RowResult> {
+  const times = await timeLoad(SHAPES[job.shape], job.backend);
+  const size = (bytes: number) => (bytes / GB).toPrecision(3);
+  const growth = (bytes: number | null) =>
+    bytes === null ? "" : `; the process grew by ${size(bytes)} GB`;
+  return {
+    figures: [
+      {
+        name: "quantised copy → ready",
+        value: times.copySeconds,
+        unit: "s",
+        bar: atMost(5),
+        note: `${size(times.copyBytes)} GB, checksums verified, in the page cache` +
+          growth(times.copyPeakGrowth),
+      },
+      {
+        name: "bf16 checkpoint → ready, copy written",
+        value: times.firstSeconds,
+        unit: "s",
+        note: `${size(times.checkpointBytes)} GB${growth(times.firstPeakGrowth)}`,
+      },
+    ],
+    details: { ...times },
+  };
+}
+
 async function pytorchRow(job: RowJob): Promise<RowResult> {
   const small = job.shape === "small";
   const own = SEED_SHAPE.prefix + SEED_SHAPE.mean;
@@ -364,5 +391,6 @@ export const ROWS: readonly Row[] = [
     run: (job) => epochRow(job, true),
   },
   { name: "decode", title: "generation, NF4 + LoRA", peakBar: null, run: decodeRow },
-  { name: "quantize", title: "loading a bf16 checkpoint", peakBar: null, run: quantizeRow },
+  { name: "quantize", title: "quantising a bf16 checkpoint", peakBar: null, run: quantizeRow },
+  { name: "load", title: "a checkpoint's files → model", peakBar: null, run: loadRow },
 ];

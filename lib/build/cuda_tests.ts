@@ -5,13 +5,20 @@ import { runTool } from "@lib/build/command.ts";
 import { findGpu } from "@lib/build/cuda.ts";
 import { findCMake, findNvcc } from "@lib/build/toolchain.ts";
 
+/** Parts of the GPU tests, in their order; `native/tests/gpu.cmake` says what each is. */
+export const CUDA_TEST_STAGES = ["native", "ptx", "wrong", "sanitizer"] as const;
+export type CudaTestStage = (typeof CUDA_TEST_STAGES)[number];
+
 /**
  * Runs `native/tests/gpu.cmake` on the terminal: every CUDA test for this GPU and from PTX of compute
  * capability 8.0, then compute-sanitizer; it ends with a table.
  *
+ * @param stages those to run
  * @returns whether all passed, or in one line why there was nothing to run
  */
-export async function runCudaTests(): Promise<boolean | string> {
+export async function runCudaTests(
+  stages: readonly CudaTestStage[] = CUDA_TEST_STAGES,
+): Promise<boolean | string> {
   if (await findGpu() === null) return "no NVIDIA GPU is here";
   const nvcc = await findNvcc();
   if (nvcc === null) return "nvcc, the CUDA compiler, is not here";
@@ -20,6 +27,7 @@ export async function runCudaTests(): Promise<boolean | string> {
   const { code } = await new Deno.Command(found.cmake.command, {
     args: [
       `-DBUILD=${PROJECT_ROOT}.build/cmake-gpu`,
+      `-DSTAGES=${stages.join(";")}`,
       "-P",
       `${PROJECT_ROOT}native/tests/gpu.cmake`,
     ],

@@ -1,6 +1,6 @@
 /** A conversation as token ids with the place where the answer begins. */
-import { encodePrompt, neutralizeSpecialTokens, promptMessages } from "@lib/chat/prompt.ts";
-import { TemplateError } from "@lib/chat/template.ts";
+import { encodeMessages, encodePrompt, promptMessages } from "@lib/chat/prompt.ts";
+import { type Message, TemplateError, withoutSystem } from "@lib/chat/template.ts";
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 
 /** One training or evaluation sample. */
@@ -33,9 +33,10 @@ export function encodeSample(
 ): Sample {
   const messages = promptMessages(system, conversation.user);
   const prompt = encodePrompt(tokenizer, messages);
-  const content = neutralizeSpecialTokens(conversation.answer);
-  const text = tokenizer.template.render([...messages, { role: "assistant", content }], false);
-  let full = tokenizer.encode(text);
+  const turns: Message[] = [...messages, { role: "assistant", content: conversation.answer }];
+  let full = encodeMessages(tokenizer, turns, false);
+  // Mistral 0.3's writes the system prompt before the last question, and not once it is answered.
+  if (!startsWith(full, prompt)) full = encodeMessages(tokenizer, withoutSystem(turns), false);
   if (!startsWith(full, prompt)) {
     throw new TemplateError(
       `${tokenizer.folder}: expected the rendered conversation to begin with its prompt; ` +

@@ -12,6 +12,7 @@ const AddedToken = z.looseObject({
 const TokenizerJson = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),
   model: z.looseObject({ type: z.string() }),
+  pre_tokenizer: z.unknown(),
 });
 const TokenField = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 const TokenizerConfig = z.looseObject({
@@ -55,9 +56,15 @@ export class Tokenizer {
     readonly stopIds: readonly number[],
     /** Id written at the very beginning; null when the model has none. */
     readonly bosId: number | null,
+    /** Whether a stretch of text gives the same ids at the beginning and behind a special token. */
+    divisible: boolean,
   ) {
     this.#inner = inner;
     this.#special = special;
+    if (!divisible) {
+      this.#splitter = null;
+      return;
+    }
     const patterns = [...special.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
     this.#splitter = patterns.length === 0 ? null : new RegExp(`(${patterns.join("|")})`);
   }
@@ -92,7 +99,15 @@ export class Tokenizer {
     const eosId = eos === null ? undefined : special.get(eos) ?? inner.token_to_id(eos);
     const stopIds = await loadStopIds(folder, eosId);
     const bosId = bos === null ? null : special.get(bos) ?? null;
-    return new Tokenizer(folder, inner, special, template, stopIds, bosId);
+    return new Tokenizer(
+      folder,
+      inner,
+      special,
+      template,
+      stopIds,
+      bosId,
+      !marksTheFirst(parsed.data.pre_tokenizer),
+    );
   }
 
   /** Number of ids, special tokens included. */
@@ -104,7 +119,7 @@ export class Tokenizer {
    * Ids of a text; special tokens in it become their ids, nothing is added.
    *
    * Special tokens split the text before anything else looks at it, so each stretch between them is
-   * encoded by itself and remembered.
+   * encoded by itself and remembered, unless the tokenizer treats the first in a way of its own.
    */
   encode(text: string): number[] {
     if (text === "") return [];
@@ -146,10 +161,26 @@ export class Tokenizer {
     return this.#inner.id_to_token(id) ?? `<unknown ${id}>`;
   }
 
+  /** Special tokens as they are written. */
+  get specialTokens(): readonly string[] {
+    return [...this.#special.keys()];
+  }
+
   /** Id of a special token such as `<|eot_id|>`, or null. */
   specialId(token: string): number | null {
     return this.#special.get(token) ?? null;
   }
+}
+
+/**
+ * Whether a splitting rule puts its mark before the first stretch alone: Metaspace with
+ * `prepend_scheme: "first"`, as Mistral 0.3's; possibly one of a sequence.
+ */
+function marksTheFirst(rule: unknown): boolean {
+  if (typeof rule !== "object" || rule === null) return false;
+  const { prepend_scheme, pretokenizers } = rule as Record<string, unknown>;
+  if (prepend_scheme === "first") return true;
+  return Array.isArray(pretokenizers) && pretokenizers.some(marksTheFirst);
 }
 
 function escapeRegExp(text: string): string {

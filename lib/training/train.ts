@@ -20,7 +20,7 @@ import {
 } from "@lib/training/checkpoint.ts";
 import type { TrainingData } from "@lib/training/data.ts";
 import { fingerprint } from "@lib/training/fingerprint.ts";
-import { type MicroBatchLimits, packBatch, planMicroBatches } from "@lib/training/packing.ts";
+import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
 import type { TrainingPlan } from "@lib/training/plan.ts";
 import { learningRate, makeSchedule, type Schedule } from "@lib/training/schedule.ts";
 import { saveAdapter } from "@lib/weights/adapter.ts";
@@ -92,10 +92,6 @@ export async function* train(
   } finally {
     await session.close();
   }
-}
-
-function microBatchLimits({ trainer }: TrainingPlan): MicroBatchLimits {
-  return { maxTokens: trainer.maxTokens, maxSequences: trainer.maxSequences };
 }
 
 /** State of one run of the loop. */
@@ -173,7 +169,7 @@ class Session {
     const begun = performance.now();
     const samples = this.#samplesOf(this.step);
     let tokens = 0;
-    for (const group of planMicroBatches(samples, data.prefixLength, microBatchLimits(plan))) {
+    for (const group of planMicroBatches(samples, data.prefixLength, plan.trainer)) {
       const batch = packBatch(group, data.prefixLength, config.training.loss_on);
       await this.trainer.accumulate(batch, signal);
       tokens += batch.tokenIds.length;
@@ -226,8 +222,8 @@ class Session {
     if (data.validation.samples.length === 0) return;
     const begun = performance.now();
     // Micro-batches of training's size: its buffers then serve validation too.
-    const limits = microBatchLimits(plan);
-    const results = await measureLikelihood(model, data.validation.samples, { limits, signal });
+    const options = { limits: plan.trainer, signal };
+    const results = await measureLikelihood(model, data.validation.samples, options);
     const { loss, perplexity, tokens } = meanLikelihood(results);
     this.#validation = { step: this.step, loss, perplexity };
     yield* this.#write({

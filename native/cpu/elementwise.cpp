@@ -50,18 +50,18 @@ void ops::bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64
   });
 }
 
-void ops::gather_rows(act_t* out, const act_t* x, const int32_t* rows, int64_t n, int64_t H,
-                      Device& d) {
+void ops::gather_rows(act_t* out, const act_t* x, int64_t ld, const int32_t* rows, int64_t n,
+                      int64_t H, Device& d) {
   cpu::cpu_device(d).parallel_range(n, cpu::grain(H), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      std::memcpy(out + i * H, x + rows[i] * H, size_t(H) * sizeof(act_t));
+      std::memcpy(out + i * ld, x + rows[i] * ld, size_t(H) * sizeof(act_t));
     }
   });
 }
 
 void ops::embedding_forward(act_t* out, const int32_t* ids, const act_t* table, int64_t T,
                             int64_t H, Device& d) {
-  gather_rows(out, table, ids, T, H, d);
+  gather_rows(out, table, H, ids, T, H, d);
 }
 
 // Rows may repeat, so the work is split by columns.

@@ -553,6 +553,9 @@ void launch(DecodeCall call, bool aligned, CudaDevice& device) {
   const auto kernel = aligned ? decode_kernel<kD, true> : decode_kernel<kD, false>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<kD>),
         "attention_decode: shared memory");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),  // as the products beside it have it
+        "attention_decode: shared memory");
   const int64_t stats = int64_t{call.rows} * call.Q * (call.prefix_runs + call.slot_runs);
   call.sums =
       static_cast<float*>(device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));

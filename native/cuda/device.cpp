@@ -505,6 +505,7 @@ DeviceMemory Device::expected_memory(const DeviceOptions& options) {
   using cuda::CudaDevice;
   cuda::check_usable(options.ordinal);
   const int64_t context = cuda::open_context(options.ordinal);
+  cuda::check_has_code(options.ordinal);
   const int64_t own =
       static_cast<int64_t>(CudaDevice::kBlasWorkspaceBytes + CudaDevice::kLeastScratchBytes);
   DeviceMemory memory = cuda::device_memory();

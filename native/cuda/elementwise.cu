@@ -39,13 +39,13 @@ __global__ void bias_kernel(act_t* y, int64_t ld, const float* bias, int64_t T, 
 }
 
 template <bool kAligned>
-__global__ void gather_kernel(act_t* out, const act_t* x, const int32_t* rows, int64_t n,
-                              int64_t H) {
+__global__ void gather_kernel(act_t* out, const act_t* x, int64_t ld, const int32_t* rows,
+                              int64_t n, int64_t H) {
   const int64_t c = group_column();
   if (c >= H) return;
   for (int64_t i = first_row(); i < n; i += row_stride()) {
-    const act_t* const from = x + int64_t{rows[i]} * H;
-    act_t* const to = out + i * H;
+    const act_t* const from = x + int64_t{rows[i]} * ld;
+    act_t* const to = out + i * ld;
     if (kAligned && c + 8 <= H) {
       *reinterpret_cast<uint4*>(to + c) = *reinterpret_cast<const uint4*>(from + c);
     } else {
@@ -111,20 +111,20 @@ void ops::bias_forward(act_t* y, int64_t ld, const float* bias, int64_t T, int64
   cuda::check_launch("bias_forward");
 }
 
-void ops::gather_rows(act_t* out, const act_t* x, const int32_t* rows, int64_t n, int64_t H,
-                      Device& d) {
+void ops::gather_rows(act_t* out, const act_t* x, int64_t ld, const int32_t* rows, int64_t n,
+                      int64_t H, Device& d) {
   if (n <= 0 || H <= 0) return;
   const cuda::RowGrid g = cuda::row_grid(n, H);
-  const auto kernel = cuda::rows_aligned(out, H) && cuda::rows_aligned(x, H)
+  const auto kernel = cuda::rows_aligned(out, ld) && cuda::rows_aligned(x, ld)
                           ? cuda::gather_kernel<true>
                           : cuda::gather_kernel<false>;
-  kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(out, x, rows, n, H);
+  kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(out, x, ld, rows, n, H);
   cuda::check_launch("gather_rows");
 }
 
 void ops::embedding_forward(act_t* out, const int32_t* ids, const act_t* table, int64_t T,
                             int64_t H, Device& d) {
-  gather_rows(out, table, ids, T, H, d);
+  gather_rows(out, table, H, ids, T, H, d);
 }
 
 void ops::scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,

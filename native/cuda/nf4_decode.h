@@ -10,26 +10,28 @@ namespace cuda {
 // Whether the tiled kernels take this weight and these rows; else linear_decode's own do.
 bool nf4_tiled(const ops::Weight& w, const act_t* x, int64_t ldx);
 
-// y [m, …] = x · Wᵀ + u · sBᵀ + beta · y over the parts of the group, all nf4_tiled; u: the columns
-// of x from the weights' `in` on, read only where a part has a rank.
-void nf4_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
-void nf4_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                 const ops::DecodeGroup& group, float beta, CudaDevice& device);
-
-// Its kernels: up to kNarrowRows rows of x, and more.
+// y [m, …] = x · Wᵀ + u · sBᵀ + beta · y over the parts of the group, all nf4_tiled, by one of
+// three kernels.
+//
+// Up to kNarrowRows rows of x: all that linear_group_decode does, where nf4_narrow_takes says so. x
+// is only read.
 constexpr int kNarrowRows = 4;
+bool nf4_narrow_takes(int64_t m, const ops::DecodeGroup& group, CudaDevice& device);
+// Whether with its norm, where it has one; else that must have been done.
+bool nf4_narrow_normalises(int64_t m, const ops::DecodeGroup& group, CudaDevice& device);
 void nf4_narrow_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                        const ops::DecodeGroup& group, CudaDevice& device);
 void nf4_narrow_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
-                        const ops::DecodeGroup& group, float beta, CudaDevice& device);
+                        const ops::DecodeGroup& group, CudaDevice& device);
+// Any number of rows. u: the columns of x from the weights' `in` on, read only where a part has a
+// rank. The group's norm and pair are not looked at.
 void nf4_wide_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                       const ops::DecodeGroup& group, float beta, CudaDevice& device);
 void nf4_wide_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                       const ops::DecodeGroup& group, float beta, CudaDevice& device);
 
-// On Hopper (can_run_hopper) instead of the last; where u is not null it computes U, too: u [m, R] =
-// x · aᵀ, in rows as far apart as x's, of which the group's rank R and `a` speak.
+// The same on Hopper (can_run_hopper), faster; where u is not null, x's columns from `in` on, U is
+// computed as well: u [m, R] = x · aᵀ.
 void nf4_hopper_product(act_t* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
                         const ops::DecodeGroup& group, act_t* u, float beta, CudaDevice& device);
 void nf4_hopper_product(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,

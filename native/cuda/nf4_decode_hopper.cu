@@ -497,15 +497,23 @@ template <class Y>
 __device__ inline void store4(const HopperCall<Y>& call, const PackedPart& part, int row, int n,
                               float4 sum) {
   Y* const to = call.y + n * call.ldy + part.first + row;
-  const float values[4] = {sum.x, sum.y, sum.z, sum.w};
-  if (call.beta == 0.0f && row + 4 <= part.out &&
-      reinterpret_cast<uintptr_t>(to) % (4 * sizeof(Y)) == 0) {
-    if constexpr (sizeof(Y) == 4) {
-      *reinterpret_cast<float4*>(to) = sum;
-    } else {
-      *reinterpret_cast<uint2*>(to) =
-          make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]));
+  float values[4] = {sum.x, sum.y, sum.z, sum.w};
+  const bool whole = row + 4 <= part.out && reinterpret_cast<uintptr_t>(to) % (4 * sizeof(Y)) == 0;
+  if constexpr (sizeof(Y) == 2) {
+    if (whole) {
+      uint2* const pairs = reinterpret_cast<uint2*>(to);
+      if (call.beta != 0.0f) {
+        const uint2 old = *pairs;
+        values[0] += call.beta * low_float(old.x);
+        values[1] += call.beta * high_float(old.x);
+        values[2] += call.beta * low_float(old.y);
+        values[3] += call.beta * high_float(old.y);
+      }
+      *pairs = make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]));
+      return;
     }
+  } else if (whole && call.beta == 0.0f) {
+    *reinterpret_cast<float4*>(to) = sum;
     return;
   }
 #pragma unroll

@@ -34,8 +34,9 @@ void mlp_block(Pass& pass, int64_t layer) {
   const int64_t ld_att = pass.model.groups()[kGroupO].ld;
   const bool last = layer == arch.L - 1;
   if (last) {
-    ops::gather_rows(act.last_att, a.att, act.batch.last_rows, T, ld_att, d);
-    ops::gather_rows(act.last_residual, act.residual(layer), act.batch.last_rows, T, arch.H, d);
+    ops::gather_rows(act.last_att, a.att, ld_att, act.batch.last_rows, T, arch.Q * arch.D, d);
+    ops::gather_rows(act.last_residual, act.residual(layer), arch.H, act.batch.last_rows, T, arch.H,
+                     d);
   }
   group_forward(act.delta, arch.H, last ? act.last_att : a.att, group_rows(pass, layer, kGroupO),
                 pass.model);

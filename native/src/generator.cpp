@@ -335,8 +335,8 @@ void Generator::prefill_pass(const Rows& rows, int64_t first_logit) {
   const int64_t wanted = static_cast<int64_t>(rows.last.size());
   if (wanted == 0) return;
   upload_vector(last_, rows.last, d);
-  ops::gather_rows(gathered_, residual_, last_, wanted, arch.H, d);
-  ops::gather_rows(gathered_delta_, delta_, last_, wanted, arch.H, d);
+  ops::gather_rows(gathered_, residual_, arch.H, last_, wanted, arch.H, d);
+  ops::gather_rows(gathered_delta_, delta_, arch.H, last_, wanted, arch.H, d);
   ops::rmsnorm_forward(normed_, arch.H, nullptr, gathered_, gathered_, gathered_delta_,
                        model_->weights().final_norm(), wanted, arch.H, arch.eps(), d);
   ops::linear_decode_f32(logits_ + first_logit * arch.V, arch.V, normed_, arch.H, wanted,
@@ -415,23 +415,25 @@ void Generator::decode_step(int64_t rows) {
   for (int64_t layer = 0; layer < arch.L; ++layer) {
     model_->check_cancelled();
     const LayerWeights& w = weights.layer(layer);
-    const bool first = layer == 0;
-    ops::rmsnorm_forward(in_, groups[kGroupQkv].ld, nullptr, first ? nullptr : residual_, residual_,
-                         first ? nullptr : delta_, w.input_norm, rows, arch.H, arch.eps(), d);
-    group_decode(qkv_, arch.qkv_columns(), in_, layer, kGroupQkv, rows, *model_);
+    GroupDecode behind_norm;
+    behind_norm.residual = residual_;
+    GroupDecode onto_residual;
+    onto_residual.beta = 1.0f;
+    behind_norm.norm = w.input_norm;
+    group_decode(qkv_, arch.qkv_columns(), in_, layer, kGroupQkv, rows, behind_norm, *model_);
     bias_and_norms(qkv_, rows, layer);
     ops::attention_decode(att_, groups[kGroupO].ld, qkv_, arch.qkv_columns(),
                           caches_[static_cast<size_t>(layer)], slots, positions,
                           static_cast<int64_t>(prefix_.size()), weights.rope_cos(),
                           weights.rope_sin(), rows, arch.Q, d);
-    group_decode(delta_, arch.H, att_, layer, kGroupO, rows, *model_);
-    ops::rmsnorm_forward(mlp_in_, groups[kGroupGateUp].ld, nullptr, residual_, residual_, delta_,
-                         w.post_norm, rows, arch.H, arch.eps(), d);
-    group_decode(gate_up_, 2 * arch.F, mlp_in_, layer, kGroupGateUp, rows, *model_);
-    ops::swiglu_forward(mlp_, groups[kGroupDown].ld, gate_up_, rows, arch.F, d);
-    group_decode(delta_, arch.H, mlp_, layer, kGroupDown, rows, *model_);
+    group_decode(residual_, arch.H, att_, layer, kGroupO, rows, onto_residual, *model_);
+    behind_norm.norm = w.post_norm;
+    behind_norm.pair = gate_up_;
+    group_decode(mlp_, groups[kGroupDown].ld, mlp_in_, layer, kGroupGateUp, rows, behind_norm,
+                 *model_);
+    group_decode(residual_, arch.H, mlp_, layer, kGroupDown, rows, onto_residual, *model_);
   }
-  ops::rmsnorm_forward(normed_, arch.H, nullptr, residual_, residual_, delta_, weights.final_norm(),
+  ops::rmsnorm_forward(normed_, arch.H, nullptr, nullptr, residual_, nullptr, weights.final_norm(),
                        rows, arch.H, arch.eps(), d);
   ops::linear_decode_f32(logits_, arch.V, normed_, arch.H, rows, weights.head(), d);
   ops::sample(tokens_, logprobs_, logits_, settings_, history_, rows, arch.V, d);

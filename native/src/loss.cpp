@@ -61,8 +61,8 @@ void gather_targets(Pass& pass) {
   Activations& act = pass.activations;
   Device& d = pass.model.device();
   const int64_t n = pass.batch.n;
-  ops::gather_rows(act.gathered, act.mid(arch.L - 1), act.batch.target_rows, n, arch.H, d);
-  ops::gather_rows(act.gathered_delta, act.delta, act.batch.target_rows, n, arch.H, d);
+  ops::gather_rows(act.gathered, act.mid(arch.L - 1), arch.H, act.batch.target_rows, n, arch.H, d);
+  ops::gather_rows(act.gathered_delta, act.delta, arch.H, act.batch.target_rows, n, arch.H, d);
   ops::rmsnorm_forward(act.normed, arch.H, act.rstd_final, act.gathered, act.gathered,
                        act.gathered_delta, pass.model.weights().final_norm(), n, arch.H, arch.eps(),
                        d);

@@ -57,9 +57,9 @@ function(build folder architectures target)
   endif()
 endfunction()
 
-# Runs the tests of a label, adds a row for each.
-macro(test stage folder label)
-  execute_process(COMMAND ${CTEST} -C Release -L ^${label}$ --output-on-failure
+# Runs the tests of a label, so many together, adds a row for each.
+macro(test stage folder label together)
+  execute_process(COMMAND ${CTEST} -C Release -L ^${label}$ --output-on-failure -j ${together}
                   WORKING_DIRECTORY ${BUILD}/${folder} OUTPUT_VARIABLE output
                   ECHO_OUTPUT_VARIABLE RESULT_VARIABLE status)
   string(REGEX MATCHALL "Test +#[0-9]+: [^\n]+ sec" lines "${output}")
@@ -77,12 +77,12 @@ if("native" IN_LIST STAGES OR "sanitizer" IN_LIST STAGES)
   build(native "" qlora_cuda_tests)
 endif()
 if("native" IN_LIST STAGES)
-  test(native native cuda)
+  test(native native cuda 1)
   execute_process(COMMAND ${BUILD}/native/tests/cuda/qlora_cuda_graph_test golden)  # parity figures
 endif()
 if("ptx" IN_LIST STAGES)
   build(ptx 80-virtual qlora_cuda_tests)
-  test(ptx ptx cuda)
+  test(ptx ptx cuda 1)
 endif()
 if("wrong" IN_LIST STAGES)
   set(other 80-real)
@@ -99,7 +99,7 @@ if("wrong" IN_LIST STAGES)
   endif()
 endif()
 if("sanitizer" IN_LIST STAGES)
-  test(sanitizer native sanitizer)
+  test(sanitizer native sanitizer 4)
 endif()
 
 message("\n${GPU}${TABLE}\n")

@@ -13,7 +13,7 @@ const SMALL = {
 Deno.test("rows give figures in processes of their own; one that fails leaves the others", async () => {
   const reports = await runBench({
     ...SMALL,
-    only: ["ceilings", "epoch", "unshared-recompute", "memory-12gb", "decode", "pytorch"],
+    only: ["ceilings", "epoch", "unshared-recompute", "memory-12gb", "decode", "load", "pytorch"],
     python: "/no/python/here",
   });
   const rows = Object.fromEntries(reports.map((report) => [report.row, report]));

@@ -177,6 +177,10 @@ Deno.test("a tokenizer GGUF has no form for is refused with the way out", () =>
       "SentencePiece",
     );
     assertStringIncludes(
+      await refusal({ ...json, model: { ...json.model, type: "Unigram" } }),
+      "found Unigram",
+    );
+    assertStringIncludes(
       await refusal({ ...json, pre_tokenizer: { type: "Whitespace" } }),
       "convert_hf_to_gguf.py",
     );

@@ -210,3 +210,34 @@ Deno.test("a padded adapter trains on, and what was filled up stays zero", async
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("what is written is what PEFT itself writes for the same adapter", async () => {
+  const model = await loadModel(`${ROOT}data/tiny-llama`, { quantization: "none", backend: "cpu" });
+  const folder = await Deno.makeTempDir();
+  try {
+    // "list" has one rank and one alpha, so nothing is folded or padded on the way.
+    const lora = await loadAdapter(`${ADAPTERS}/list`, model);
+    await saveAdapter(folder, model, lora, "data/tiny-llama");
+    using theirs = await SafetensorsFile.open(`${ADAPTERS}/list/adapter_model.safetensors`);
+    using ours = await SafetensorsFile.open(`${folder}/adapter_model.safetensors`);
+    assertEquals([...ours.header.tensors.keys()].sort(), [...theirs.header.tensors.keys()].sort());
+    assertEquals(ours.header.metadata, theirs.header.metadata);
+    for (const name of theirs.header.tensors.keys()) {
+      const [got, want] = [await ours.read(name), await theirs.read(name)];
+      assertEquals([got.info.dtype, got.info.shape], [want.info.dtype, want.info.shape], name);
+      assertEquals(got.data, want.data, name);
+    }
+    const config = async (from: string): Promise<Record<string, unknown>> =>
+      JSON.parse(await Deno.readTextFile(`${from}/adapter_config.json`));
+    const [got, want] = [await config(folder), await config(`${ADAPTERS}/list`)];
+    for (const [key, value] of Object.entries(got)) {
+      if (key === "base_model_name_or_path" || key === "revision") continue;
+      assert(key in want, `${key}: PEFT knows no such setting`);
+      const sorted = (x: unknown) => Array.isArray(x) ? [...x].sort() : x;
+      assertEquals(sorted(value), sorted(want[key]), key);
+    }
+  } finally {
+    await model.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -22,7 +22,7 @@ export type GgufValue =
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "string"; readonly value: string }
   | { readonly type: "array"; readonly of: "string"; readonly values: readonly string[] }
-  | { readonly type: "array"; readonly of: "i32"; readonly values: readonly number[] };
+  | { readonly type: "array"; readonly of: "i32" | "f32"; readonly values: readonly number[] };
 
 /** A tensor to be written. */
 export interface GgufTensor {
@@ -115,7 +115,7 @@ function writeValue(bytes: Bytes, value: GgufValue): void {
   bytes.u32(VALUE_TYPES[value.of]);
   bytes.u64(value.values.length);
   if (value.of === "string") { for (const text of value.values) bytes.string(text); }
-  else for (const number of value.values) bytes.i32(number);
+  else for (const number of value.values) bytes[value.of](number);
 }
 
 /** Everything before the tensors' data. */

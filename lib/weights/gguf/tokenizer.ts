@@ -1,7 +1,13 @@
-/** A model folder's byte-level BPE tokenizer as GGUF metadata. */
+/** A model folder's BPE tokenizer, byte-level or SentencePiece's, as GGUF metadata. */
 import { z } from "zod";
 import { exists, loadJson } from "@lib/files.ts";
 import { GgufError, type GgufValue } from "@lib/weights/gguf/format.ts";
+import {
+  addsSpacePrefix,
+  isBytePiece,
+  scoresOf,
+  unlistedMerges,
+} from "@lib/weights/gguf/sentencepiece.ts";
 
 const TokenizerJson = z.looseObject({
   added_tokens: z.array(z.looseObject({
@@ -9,11 +15,13 @@ const TokenizerJson = z.looseObject({
     content: z.string(),
     special: z.boolean(),
   })).default([]),
+  normalizer: z.unknown().optional(),
   pre_tokenizer: z.unknown().optional(),
   post_processor: z.unknown().optional(),
   model: z.looseObject({
     type: z.string(),
     byte_fallback: z.boolean().nullish(),
+    unk_token: z.string().nullish(),
     vocab: z.record(z.string(), z.number().int().min(0)),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
   }),
@@ -63,8 +71,7 @@ export interface TokenizerFields {
  * Reads the tokenizer of a model folder.
  *
  * @param vocabSize rows of the embedding; ids without a token become unused ones
- * @throws {GgufError} a tokenizer that is no byte-level BPE, or splits text in a way llama.cpp has no
- * name for
+ * @throws {GgufError} a tokenizer that is no BPE, or splits text in a way llama.cpp has no name for
  */
 export async function loadTokenizerFields(
   folder: string,
@@ -73,33 +80,85 @@ export async function loadTokenizerFields(
   const path = `${folder}/tokenizer.json`;
   const parsed = TokenizerJson.safeParse(await loadJson(path, "Fetch the model again."));
   if (!parsed.success) throw new GgufError(`${path}: ${z.prettifyError(parsed.error)}`);
+  const { type } = parsed.data.model;
+  if (type !== "BPE") {
+    throw new GgufError(
+      `${path}: expected a BPE tokenizer, found ${type}. Export the merged safetensors and run ` +
+        "llama.cpp's convert_hf_to_gguf.py on that folder; the adapter can be exported here.",
+    );
+  }
   const configPath = `${folder}/tokenizer_config.json`;
   const config = TokenizerConfig.safeParse(await loadJson(configPath, "Fetch the model again."));
   if (!config.success) throw new GgufError(`${configPath}: ${z.prettifyError(config.error)}`);
-  const pre = preTokenizer(parsed.data, path);
   const { tokens, types } = vocabulary(parsed.data, vocabSize, path);
+  const pieces = parsed.data.model.byte_fallback === true;
+  const { own, note } = pieces
+    ? sentencePiece(parsed.data, contentOf(config.data.unk_token), types, vocabSize, path)
+    : byteLevel(parsed.data, path);
   const fields = new Map<string, GgufValue>([
-    ["tokenizer.ggml.model", { type: "string", value: "gpt2" }],
-    ["tokenizer.ggml.pre", { type: "string", value: pre.name }],
     ["tokenizer.ggml.tokens", { type: "array", of: "string", values: tokens }],
     ["tokenizer.ggml.token_type", { type: "array", of: "i32", values: types }],
-    ["tokenizer.ggml.merges", { type: "array", of: "string", values: mergeLines(parsed.data) }],
+    ...own,
     ...specialIds(parsed.data, config.data),
   ]);
   const template = await loadTemplate(folder, config.data.chat_template);
   if (template !== null) fields.set("tokenizer.chat_template", { type: "string", value: template });
-  return { fields, note: pre.note ?? null };
+  return { fields, note };
+}
+
+/** Fields of one kind of tokenizer. */
+interface Kind {
+  readonly own: readonly [string, GgufValue][];
+  readonly note: string | null;
+}
+
+function byteLevel(json: TokenizerJson, path: string): Kind {
+  const pre = preTokenizer(json, path);
+  return {
+    own: [
+      ["tokenizer.ggml.model", { type: "string", value: "gpt2" }],
+      ["tokenizer.ggml.pre", { type: "string", value: pre.name }],
+      ["tokenizer.ggml.merges", { type: "array", of: "string", values: mergeLines(json) }],
+    ],
+    note: pre.note ?? null,
+  };
+}
+
+/** @param types of the tokens, in which bytes and the unknown token get their own */
+function sentencePiece(
+  json: TokenizerJson,
+  unknown: string | undefined,
+  types: number[],
+  vocabSize: number,
+  path: string,
+): Kind {
+  const prefix = addsSpacePrefix(json, path);
+  for (const [piece, id] of Object.entries(json.model.vocab)) {
+    if (isBytePiece(piece)) types[id] = TOKEN_TYPES.byte;
+    if (piece === (json.model.unk_token ?? unknown)) types[id] = TOKEN_TYPES.unknown;
+  }
+  const scores = scoresOf(json, vocabSize);
+  for (const { id } of json.added_tokens) scores[id] = 0;
+  const unlisted = unlistedMerges(json);
+  const note = unlisted.length === 0
+    ? null
+    : `llama.cpp will join ${unlisted.length} pieces from ` +
+      `parts that this tokenizer does not join (such as "${
+        unlisted[0]
+      }"), so some texts get other ` +
+      "tokens there.";
+  return {
+    own: [
+      ["tokenizer.ggml.model", { type: "string", value: "llama" }],
+      ["tokenizer.ggml.pre", { type: "string", value: "default" }],
+      ["tokenizer.ggml.scores", { type: "array", of: "f32", values: [...scores] }],
+      ["tokenizer.ggml.add_space_prefix", { type: "bool", value: prefix }],
+    ],
+    note,
+  };
 }
 
 function preTokenizer(json: TokenizerJson, path: string): { name: string; note?: string } {
-  if (json.model.type !== "BPE" || json.model.byte_fallback === true) {
-    throw new GgufError(
-      `${path}: expected a byte-level BPE tokenizer (Llama 3, SmolLM2, Qwen), found ` +
-        `${json.model.type}${json.model.byte_fallback === true ? " with byte fallback" : ""} (a ` +
-        "SentencePiece one). Export the merged safetensors and run llama.cpp's " +
-        "convert_hf_to_gguf.py on that folder; the adapter can be exported here.",
-    );
-  }
   const steps = stepsOf(json.pre_tokenizer, "pretokenizers");
   const pattern = steps.map((step) =>
     z.object({ pattern: z.object({ Regex: z.string() }) })
@@ -128,7 +187,14 @@ function stepsOf(value: unknown, key: string): Record<string, unknown>[] {
 }
 
 /** `llama_token_type`. */
-const TOKEN_TYPES = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
+const TOKEN_TYPES = {
+  normal: 1,
+  unknown: 2,
+  control: 3,
+  userDefined: 4,
+  unused: 5,
+  byte: 6,
+} as const;
 
 function vocabulary(
   json: TokenizerJson,
@@ -155,6 +221,10 @@ function vocabulary(
   return { tokens, types };
 }
 
+function contentOf(field: z.infer<typeof TokenField>): string | undefined {
+  return typeof field === "string" ? field : field?.content;
+}
+
 /** `left right`, spaces inside a part spelled as byte-level BPE spells them. */
 function mergeLines(json: TokenizerJson): string[] {
   return json.model.merges.map((merge) =>
@@ -167,7 +237,7 @@ function specialIds(
   config: z.infer<typeof TokenizerConfig>,
 ): [string, GgufValue][] {
   const idOf = (field: z.infer<typeof TokenField>): number | undefined => {
-    const content = typeof field === "string" ? field : field?.content;
+    const content = contentOf(field);
     return json.added_tokens.find((token) => token.content === content)?.id;
   };
   const ids = {

@@ -244,12 +244,44 @@ CUDA_OP_TEST(nf4_layout) {
 struct GroupSize {
   int64_t m, in;
   std::vector<int64_t> outs, ranks;
+  bool norm = false, paired = false;
+  float beta = 0.0f;
 };
+
+// x · Aᵀ, a [rank, in].
+Doubles projection(const Doubles& x, const Doubles& a, int64_t m, int64_t in, bool rounded) {
+  const int64_t rank = static_cast<int64_t>(a.size()) / in;
+  Doubles u;
+  for (int64_t i = 0; i < m * rank; ++i) {
+    double sum = 0.0;
+    for (int64_t k = 0; k < in; ++k) {
+      sum += x[size_t(i / rank * in + k)] * a[size_t(i % rank * in + k)];
+    }
+    u.push_back(rounded ? bf16(sum) : sum);
+  }
+  return u;
+}
+
+// residual · rstd · weight
+Doubles normalised(const Doubles& residual, const Doubles& weight, double eps) {
+  const int64_t in = static_cast<int64_t>(weight.size());
+  Doubles x;
+  for (size_t i = 0; i < residual.size(); i += size_t(in)) {
+    double squares = 0.0;
+    for (int64_t k = 0; k < in; ++k) squares += residual[i + size_t(k)] * residual[i + size_t(k)];
+    const double rstd = 1 / std::sqrt(squares / double(in) + eps);
+    for (int64_t k = 0; k < in; ++k) {
+      x.push_back(residual[i + size_t(k)] * rstd * weight[size_t(k)]);
+    }
+  }
+  return x;
+}
 
 void check_group(const GroupSize& size, Form form) {
   const char* const forms[] = {"plain", "nf4", "nested"};
-  const std::string name = shape(forms[int(form)], "m", size.m, "in", size.in, "out", size.outs[0],
-                                 "parts", int64_t(size.outs.size()));
+  const std::string name =
+      shape(forms[int(form)], "m", size.m, "in", size.in, "out", size.outs[0], "parts",
+            int64_t(size.outs.size()), "norm", size.norm, "paired", size.paired, "beta", size.beta);
   ops::DecodeGroup group;
   group.num_parts = static_cast<int>(size.outs.size());
   int64_t out = 0;
@@ -261,16 +293,20 @@ void check_group(const GroupSize& size, Form form) {
   const Doubles a = normal_bf16(group.rank * size.in, 5, 1 / std::sqrt(double(size.in)));
   const Matrix a_matrix(a, std::max<int64_t>(1, group.rank), group.rank > 0 ? size.in : 0, size.in);
   group.a = group.rank > 0 ? a_matrix.data() : nullptr;
-  const Doubles x = normal_bf16(size.m * size.in, 1);
-  Doubles u, naive_u;
-  for (int64_t i = 0; i < size.m * group.rank; ++i) {
-    double sum = 0.0;
-    for (int64_t k = 0; k < size.in; ++k) {
-      sum += x[size_t(i / group.rank * size.in + k)] * a[size_t(i % group.rank * size.in + k)];
-    }
-    u.push_back(sum);
-    naive_u.push_back(bf16(sum));
+  const Doubles given = normal_bf16(size.m * size.in, 1);  // x, or the residual
+  const Matrix residual(given, size.m, size.in, size.in);
+  Doubles norm_weight = normal_f32(size.in, 11, 0.3);
+  for (double& value : norm_weight) value = static_cast<float>(value + 1);
+  const Buffer<float> norm = f32_buffer(norm_weight);
+  group.eps = 1e-5f;
+  if (size.norm) {
+    group.residual = residual.data();
+    group.norm = norm.data();
   }
+  const Doubles x = size.norm ? normalised(given, norm_weight, double(group.eps)) : given;
+  const Doubles naive_x = bf16(x);
+  const Doubles u = projection(x, a, size.m, size.in, false);
+  const Doubles naive_u = projection(naive_x, a, size.m, size.in, true);
   std::vector<DeviceWeight> weights;
   std::vector<Matrix> bs;
   std::vector<Doubles> b_values;
@@ -289,11 +325,14 @@ void check_group(const GroupSize& size, Form form) {
     first += size.outs[p];
     offset += rank;
   }
+  const int64_t columns = size.paired ? size.outs[0] : out;
+  group.beta = size.beta;
+  const Doubles start = normal_bf16(size.m * columns, 13);
   Doubles want(size_t(size.m * out)), naive = want;
   for (size_t p = 0; p < size.outs.size(); ++p) {
     const Linear linear = {size.m, size.outs[p], size.in, 0};
     const Doubles exact = product(x, weights[p].values, linear, false);
-    const Doubles rough = product(x, weights[p].values, linear, true);
+    const Doubles rough = product(naive_x, weights[p].values, linear, true);
     for (int64_t i = 0; i < size.m * size.outs[p]; ++i) {
       const int64_t n = i / size.outs[p], o = i % size.outs[p];
       double sum = 0.0, rough_sum = 0.0;
@@ -307,19 +346,57 @@ void check_group(const GroupSize& size, Form form) {
       naive[at] = bf16(rough[size_t(i)] + bf16(rough_sum));
     }
   }
-  Doubles wide_x;  // with room for U
+  if (size.paired) {
+    const auto gated = [&](const Doubles& both, bool rounded) {
+      Doubles y;
+      for (int64_t i = 0; i < size.m * columns; ++i) {
+        const size_t at = size_t(i / columns * out + i % columns);
+        const double gate = both[at], silu = gate / (1 + std::exp(-gate));
+        const double value = (rounded ? bf16(silu) : silu) * both[at + size_t(columns)];
+        y.push_back(rounded ? bf16(value) : value);
+      }
+      return y;
+    };
+    want = gated(want, false);
+    naive = gated(naive, true);
+  }
+  for (size_t i = 0; size.beta != 0.0f && i < want.size(); ++i) {
+    want[i] += start[i];
+    naive[i] = bf16(naive[i] + start[i]);
+  }
+  Doubles wide_x;  // with room for U, and x in it only where it is given
   for (int64_t i = 0; i < size.m; ++i) {
-    wide_x.insert(wide_x.end(), x.begin() + i * size.in, x.begin() + (i + 1) * size.in);
+    if (size.norm) {
+      wide_x.insert(wide_x.end(), size_t(size.in), 3.0);
+    } else {
+      wide_x.insert(wide_x.end(), x.begin() + i * size.in, x.begin() + (i + 1) * size.in);
+    }
     wide_x.insert(wide_x.end(), size_t(group.rank), 3.0);
   }
-  const Doubles got = twice(name, [&] {
-    const Matrix rows(wide_x, size.m, size.in + group.rank, ldx);
-    const Matrix y(size.m, out, out + 3);
-    ops::linear_group_decode(y.data(), y.ld(), rows.data(), ldx, size.m, group, device());
-    rows.read();  // the gaps
+  const Matrix pair(size.m, size.paired ? out : 1, size.paired ? out : 1);
+  if (size.paired) group.pair = pair.data();
+  const auto decode = [&](int64_t begin, int64_t rows) {
+    const int64_t wide = size.in + group.rank;
+    const auto part_of = [&](const Doubles& all, int64_t width) {
+      return Doubles(all.begin() + begin * width, all.begin() + (begin + rows) * width);
+    };
+    const Matrix room(part_of(wide_x, wide), rows, wide, ldx);
+    const Matrix y = size.beta != 0.0f ? Matrix(part_of(start, columns), rows, columns, columns + 3)
+                                       : Matrix(rows, columns, columns + 3);
+    ops::DecodeGroup own = group;
+    if (size.norm) own.residual = residual.data() + begin * size.in;
+    ops::linear_group_decode(y.data(), y.ld(), room.data(), ldx, rows, own, device());
+    room.read();  // the gaps
     return y.read();
-  });
+  };
+  const Doubles got = twice(name, [&] { return decode(0, size.m); });
   compare(name, got, want, naive);
+  if (form == Form::plain || size.m > 4) return;
+  for (int64_t row = 0; row < size.m; ++row) {  // the same bits in any company
+    const auto begin = got.begin() + row * columns;
+    expect(decode(row, 1) == Doubles(begin, begin + columns),
+           name + ": row " + std::to_string(row) + " apart differs");
+  }
 }
 
 CUDA_OP_TEST(linear_group_decode) {
@@ -339,6 +416,18 @@ CUDA_OP_TEST(linear_group_decode) {
   check_group({64, 2176, {520, 300, 256}, {16, 16, 16}}, Form::nested);
   check_group({37, 4160, {264}, {64}}, Form::nested);
   check_group({130, 1088, {300}, {8}}, Form::nf4);
+  // With what stands around them in a layer; several tiles a block and segments a tile.
+  for (const int64_t m : {1, 2, 3, 4, 6, 20}) {
+    for (const Form form : {Form::plain, Form::nf4, Form::nested}) {
+      check_group({m, 512, {48, 16, 16}, {16, 16, 16}, true}, form);
+      check_group({m, 1088, {39, 39}, {8, 8}, true, true}, form);
+      check_group({m, 320, {72}, {16}, false, false, 1.0f}, form);
+    }
+    check_group({m, 4160, {40, 40}, {0, 0}, true, true}, Form::nested);
+    check_group({m, 8512, {24}, {16}, false, false, 1.0f}, Form::nested);
+    check_group({m, 256, {2200, 2200}, {24, 24}, true, true}, Form::nf4);
+    check_group({m, 192, {4500}, {7}, true, false, 1.0f}, Form::nested);
+  }
 }
 
 // ---- attention over the caches ------------------------------------------------------------------

@@ -93,12 +93,13 @@ void check_gather(bool embedding) {
       const int64_t begin = ids.back() * s.cols;
       want.insert(want.end(), table.begin() + begin, table.begin() + begin + s.cols);
     }
-    const Matrix from(table, table_rows, s.cols, s.cols), out(s.rows, s.cols, s.cols);
+    const int64_t ld = embedding ? s.cols : s.cols + s.gap;
+    const Matrix from(table, table_rows, s.cols, ld), out(s.rows, s.cols, ld);
     const Buffer<int32_t> rows(ids);
     if (embedding) {
       ops::embedding_forward(out.data(), rows.data(), from.data(), s.rows, s.cols, device());
     } else {
-      ops::gather_rows(out.data(), from.data(), rows.data(), s.rows, s.cols, device());
+      ops::gather_rows(out.data(), from.data(), ld, rows.data(), s.rows, s.cols, device());
     }
     expect(out.read() == want, shape("rows", s.rows, "cols", s.cols, "not the rows asked for"));
   }

@@ -144,7 +144,7 @@ CUDA_OP_TEST(host_memory) {
   expect(back.read() == values, "through the host");
   const Buffer<float> zeros = f32_buffer(Doubles(size_t(rows * H / 2), 0.0));
   ops::scale_cast(host, H, zeros.data(), rows, H / 2, 1.0f, device());
-  ops::gather_rows(gathered.data(), host, ids.data(), 4, H, device());
+  ops::gather_rows(gathered.data(), host, H, ids.data(), 4, H, device());
   Doubles half_zero = want;
   for (size_t i = 0; i < half_zero.size(); ++i) {
     if (int64_t(i) % H < H / 2) half_zero[i] = 0.0;

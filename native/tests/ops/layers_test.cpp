@@ -228,7 +228,7 @@ OP_TEST(rows_are_gathered_and_scattered) {
   const Numbers table = op_test::normal(V * H, 1), dout = op_test::normal(n * H, 2);
   const std::vector<int32_t> rows = {8, 0, 0, 3, 3, 3};
   Numbers gathered(size_t(n * H), NAN), embedded = gathered;
-  qlora::ops::gather_rows(gathered.data(), table.data(), rows.data(), n, H, op_test::device(2));
+  qlora::ops::gather_rows(gathered.data(), table.data(), H, rows.data(), n, H, op_test::device(2));
   qlora::ops::embedding_forward(embedded.data(), rows.data(), table.data(), n, H,
                                 op_test::device(1));
   EXPECT(op_test::same_bits(gathered, embedded), "both read rows");
