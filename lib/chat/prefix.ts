@@ -1,4 +1,6 @@
 /** What several token sequences have in common at their beginning. */
+import { encodePrompt, promptMessages } from "@lib/chat/prompt.ts";
+import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 
 /**
  * Length of the longest common prefix, at most `limit`.
@@ -25,4 +27,19 @@ export function sharedPrefixLength(
     length = i;
   }
   return Math.max(0, length);
+}
+
+/**
+ * What every prompt under a system prompt begins with, also when an instruction is added to the
+ * system prompt's end: what is computed once for all of them.
+ */
+export function systemPromptPrefix(tokenizer: Tokenizer, system: string): number[] {
+  const ids = (text: string, user: string) => encodePrompt(tokenizer, promptMessages(text, user));
+  const prompts = [
+    ids(system, "ক"),
+    ids(system, "1"),
+    ...(system === "" ? [] : [ids(`${system}\n\nক`, "ক"), ids(`${system}\n\n1`, "ক")]),
+  ];
+  const [first = []] = prompts;
+  return first.slice(0, sharedPrefixLength(prompts, first.length - 1));
 }

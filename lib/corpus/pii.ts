@@ -15,7 +15,8 @@ export const PLACEHOLDERS = {
 export type PiiKind = keyof typeof PLACEHOLDERS;
 
 const EMAIL = /[\p{L}\p{N}._%+-]+@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+/gu;
-const URL_LIKE =
+/** Web addresses, with a scheme or of a common domain. */
+export const LINKS =
   /(?:https?:\/\/|www\.)[^\s।"'<>()\[\]]+|(?<![\p{L}\p{N}@.])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|org|net|edu|gov|info|io|me|co|bd|in|example|invalid)(?:\/[^\s।"'<>()\[\]]*)?(?![\p{L}\p{N}])/giu;
 const DIGIT = "[0-9০-৯]";
 const MORE = (least: number, most: number): string => `(?:[ -]?${DIGIT}){${least},${most}}`;
@@ -55,6 +56,6 @@ export function maskPersonalData(text: string): MaskedText {
       counts[kind]++;
       return PLACEHOLDERS[kind] + (/[.,!?]+$/.exec(found)?.[0] ?? "");
     });
-  const masked = mask(mask(mask(text, EMAIL, "email"), URL_LIKE, "url"), PHONE, "phone");
+  const masked = mask(mask(mask(text, EMAIL, "email"), LINKS, "url"), PHONE, "phone");
   return { text: masked, counts };
 }

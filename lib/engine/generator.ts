@@ -33,8 +33,8 @@ export interface Sampling {
   readonly seed?: number;
 }
 
-/** Why a sequence ended; `none` while it is live. */
-export const FINISHES = ["none", "stop", "length", "removed"] as const;
+/** Why a sequence ended; `none` while it is live; `failed`: its logits are not finite. */
+export const FINISHES = ["none", "stop", "length", "removed", "failed"] as const;
 export type Finish = (typeof FINISHES)[number];
 
 /** One decoded token. */
@@ -220,9 +220,4 @@ export class Generator implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** Statuses that mean "run first, then add again". */
-export function isFull(error: unknown): boolean {
-  return error instanceof EngineError && error.status === "out_of_memory";
 }

@@ -25,6 +25,7 @@ export {
 export { EmpathyLexicon, empathyLexicon } from "./empathy_lexicon.ts";
 export { evaluateAnswers, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
 export * from "./graded_answers.ts";
+export * from "./krippendorff.ts";
 export * from "./legacy_keyword_score.ts";
 export * from "./likelihood.ts";
 export { METRIC_IDS, type MetricId, type MetricInfo, metricInfo } from "./metric_ids.ts";

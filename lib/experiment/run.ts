@@ -84,6 +84,18 @@ export class Run {
   get report(): string {
     return `${this.folder}/report.html`;
   }
+  /** Ratings given on the conversation page, with consent; append-only. */
+  get pageRatings(): string {
+    return `${this.folder}/page_ratings.jsonl`;
+  }
+  /** Ratings of the human study; append-only. */
+  get studyRatings(): string {
+    return `${this.folder}/study_ratings.jsonl`;
+  }
+  /** What the human study says. */
+  get humanResults(): string {
+    return `${this.folder}/human_results.json`;
+  }
 
   /** Path of a new experiment log; its name carries the start time. */
   newExperimentLog(start: Date): string {

@@ -60,6 +60,8 @@ export interface Task {
   readonly options?: Readonly<Record<string, TaskOption>>;
   /** Placeholder of positional arguments, when it takes any. */
   readonly positionals?: string;
+  /** Whether it ends in its own way when it is interrupted; else Ctrl-C aborts `signal`. */
+  readonly handlesInterrupts?: boolean;
   /** @returns the result that `--json` prints */
   run(context: TaskContext): Promise<unknown>;
 }
@@ -157,7 +159,10 @@ export async function runTask(task: Task, args: readonly string[] = Deno.args): 
     const { values, positionals } = parseOptions(options, args, task.positionals !== undefined);
     if (values["help"] === true) return console.log(helpText(task));
     Deno.chdir(callersFolder());
-    const result = await interruptible((signal) => execute(task, values, positionals, signal));
+    const work = (signal: AbortSignal) => execute(task, values, positionals, signal);
+    const result = task.handlesInterrupts === true
+      ? await work(new AbortController().signal)
+      : await interruptible(work);
     if (values["json"] === true) console.log(JSON.stringify(result, null, 2));
   } catch (error) {
     Deno.exit(reportFailure(error));

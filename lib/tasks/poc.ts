@@ -20,7 +20,7 @@ const TASK = {
 export async function courseNotebooks(): Promise<string[]> {
   const names: string[] = [];
   for await (const entry of Deno.readDir(`${PROJECT_ROOT}notebooks`)) {
-    if (/^0[0-5]_.*\.ipynb$/.test(entry.name)) names.push(entry.name);
+    if (/^0[0-6]_.*\.ipynb$/.test(entry.name)) names.push(entry.name);
   }
   return names.sort();
 }

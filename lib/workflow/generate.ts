@@ -7,12 +7,12 @@ import type { SplitRecord } from "@lib/corpus/mod.ts";
 import type { Model } from "@lib/engine/model.ts";
 import type { Run } from "@lib/experiment/run.ts";
 import { FileReadError, loadJson, saveJson } from "@lib/files.ts";
-import { generateAnswers, samplingOf } from "@lib/generation/answers.ts";
+import { generateAnswers } from "@lib/generation/answers.ts";
+import { type SystemName, SYSTEMS } from "@lib/generation/request.ts";
+import { samplingOf } from "@lib/generation/sampling.ts";
 import { loadSplit } from "@lib/training/data.ts";
 
-/** Which of the two models answered. */
-export const SYSTEMS = ["base", "tuned"] as const;
-export type SystemName = (typeof SYSTEMS)[number];
+export { type SystemName, SYSTEMS };
 
 /** One generated answer beside what it is measured against. */
 export const AnswerRecord = z.strictObject({
@@ -43,7 +43,6 @@ export async function answerRecords(
   config: Config,
   options: { readonly onAnswer?: (done: number) => void; readonly signal?: AbortSignal } = {},
 ): Promise<AnswerRecord[]> {
-  await model.enableLora(system === "tuned");
   const prompts = records.map((record) =>
     encodePrompt(
       tokenizer,
@@ -52,6 +51,7 @@ export async function answerRecords(
   );
   const answers: AnswerRecord[] = [];
   const generated = generateAnswers(model, tokenizer, prompts, {
+    system,
     sampling: samplingOf(config),
     seed: config.seed,
     batchSize: config.generation.batch_size,
@@ -67,7 +67,6 @@ export async function answerRecords(
     });
     options.onAnswer?.(answers.length);
   }
-  await model.enableLora(true);
   const place = new Map(records.map(({ row }, i) => [row, i]));
   return answers.sort((a, b) => (place.get(a.row) ?? 0) - (place.get(b.row) ?? 0));
 }

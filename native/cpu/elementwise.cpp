@@ -65,13 +65,13 @@ void ops::embedding_forward(act_t* out, const int32_t* ids, const act_t* table, 
 }
 
 // Rows may repeat, so the work is split by columns.
-void ops::scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,
-                           Device& d) {
+void ops::scatter_add_rows(act_t* dx, const act_t* dout, int64_t ld, const int32_t* rows, int64_t n,
+                           int64_t H, Device& d) {
   const int64_t least = std::max<int64_t>(cpu::grain(n), 64);
   cpu::cpu_device(d).parallel_range(H, least, [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < n; ++i) {
-      act_t* const to = dx + rows[i] * H + begin;
-      cpu::kernels().row.add(to, to, dout + i * H + begin, end - begin);
+      act_t* const to = dx + rows[i] * ld + begin;
+      cpu::kernels().row.add(to, to, dout + i * ld + begin, end - begin);
     }
   });
 }

@@ -28,6 +28,10 @@ inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel)
 // for what it was written, 80 for compute_80: all kernels are the same there.
 cudaError_t probe_code(int* virtual_architecture = nullptr);  // probe.cu
 
+// Counters between LoRA's two products: decode_signal.cuh.
+struct DecodeSignal {
+  unsigned ready, done, finished;
+};
 struct GemmPlans;  // gemm.cpp: cuBLASLt's choice for each shape seen
 
 struct StagingBuffer {
@@ -79,6 +83,7 @@ class CudaDevice final : public Device {
   // At least `count` counters, 0 before and after every op: blocks of one kernel count themselves
   // with them, to know which is the last.
   unsigned* tickets(int64_t count);
+  DecodeSignal* next_signal();
   // Scratch there is from the start: enough for every op whose need does not grow with its sizes.
   static constexpr size_t kLeastScratchBytes = size_t{1} << 20;
 
@@ -106,6 +111,9 @@ class CudaDevice final : public Device {
   uint64_t memory_version_ = 0;  // counts moves of scratch and tickets: graphs hold their addresses
   unsigned* tickets_ = nullptr;
   int64_t num_tickets_ = 0;
+  static constexpr int kSignals = 1024;
+  DecodeSignal* signals_ = nullptr;  // made with the first; never moves
+  int next_signal_ = 0;
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   StagingBuffer staging_[2];
   int next_staging_ = 0;

@@ -259,6 +259,7 @@ void CudaDevice::destroy() noexcept {
     buffer = StagingBuffer();
   }
   if (tickets_ != nullptr) cudaFree(tickets_);
+  if (signals_ != nullptr) cudaFree(signals_);
   if (scratch_ != nullptr) cudaFree(scratch_);
   if (blas_workspace_ != nullptr) cudaFree(blas_workspace_);
   if (blas_ != nullptr) cublasLtDestroy(blas_);
@@ -268,6 +269,7 @@ void CudaDevice::destroy() noexcept {
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
   scratch_ = blas_workspace_ = nullptr;
   tickets_ = nullptr;
+  signals_ = nullptr;
   blas_ = nullptr;
   queued_ = copied_ = nullptr;
   stream_ = copy_stream_ = nullptr;
@@ -412,7 +414,8 @@ DeviceMemory CudaDevice::memory() const {
   DeviceMemory memory = device_memory();
   memory.overhead_bytes = context_bytes_ +
                           static_cast<int64_t>(kBlasWorkspaceBytes + scratch_bytes_) +
-                          num_tickets_ * static_cast<int64_t>(sizeof(unsigned));
+                          num_tickets_ * static_cast<int64_t>(sizeof(unsigned)) +
+                          (signals_ == nullptr ? 0 : kSignals * int64_t{sizeof(DecodeSignal)});
   return memory;
 }
 
@@ -426,6 +429,16 @@ void* CudaDevice::scratch(size_t bytes) {
   scratch_ = allocate_bytes(bytes);
   scratch_bytes_ = bytes;
   return scratch_;
+}
+
+DecodeSignal* CudaDevice::next_signal() {
+  if (signals_ == nullptr) {
+    constexpr size_t kBytes = kSignals * sizeof(DecodeSignal);
+    signals_ = static_cast<DecodeSignal*>(allocate_bytes(kBytes));
+    fill_zero(signals_, kBytes);
+  }
+  next_signal_ = (next_signal_ + 1) % kSignals;
+  return signals_ + next_signal_;
 }
 
 unsigned* CudaDevice::tickets(int64_t count) {

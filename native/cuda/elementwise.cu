@@ -57,17 +57,17 @@ __global__ void gather_kernel(act_t* out, const act_t* x, int64_t ld, const int3
 // rows ascend, so those that repeat are neighbours: the first of a run adds the whole run up in
 // order and writes once.
 template <bool kAligned>
-__global__ void scatter_add_kernel(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n,
-                                   int64_t H) {
+__global__ void scatter_add_kernel(act_t* dx, const act_t* dout, int64_t ld, const int32_t* rows,
+                                   int64_t n, int64_t H) {
   const int64_t c = group_column();
   if (c >= H) return;
   for (int64_t i = first_row(); i < n; i += row_stride()) {
     const int32_t row = rows[i];
     if (i > 0 && rows[i - 1] == row) continue;
-    act_t* const to = dx + int64_t{row} * H;
+    act_t* const to = dx + int64_t{row} * ld;
     Float8 sum = load_row8<kAligned>(to, c, H);
     for (int64_t j = i; j < n && rows[j] == row; ++j) {
-      const Float8 x = load_row8<kAligned>(dout + j * H, c, H);
+      const Float8 x = load_row8<kAligned>(dout + j * ld, c, H);
 #pragma unroll
       for (int k = 0; k < 8; ++k) sum.v[k] += x.v[k];
     }
@@ -127,14 +127,14 @@ void ops::embedding_forward(act_t* out, const int32_t* ids, const act_t* table, 
   gather_rows(out, table, H, ids, T, H, d);
 }
 
-void ops::scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,
-                           Device& d) {
+void ops::scatter_add_rows(act_t* dx, const act_t* dout, int64_t ld, const int32_t* rows, int64_t n,
+                           int64_t H, Device& d) {
   if (n <= 0 || H <= 0) return;
   const cuda::RowGrid g = cuda::row_grid(n, H);
-  const auto kernel = cuda::rows_aligned(dx, H) && cuda::rows_aligned(dout, H)
+  const auto kernel = cuda::rows_aligned(dx, ld) && cuda::rows_aligned(dout, ld)
                           ? cuda::scatter_add_kernel<true>
                           : cuda::scatter_add_kernel<false>;
-  kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(dx, dout, rows, n, H);
+  kernel<<<g.grid, g.block, 0, cuda::cuda_device(d).stream()>>>(dx, dout, ld, rows, n, H);
   cuda::check_launch("scatter_add_rows");
 }
 

@@ -1,7 +1,8 @@
 // linear_decode: y [m, out] = x [m, in] · wᵀ + beta · y for few rows. Nothing but the weight is
 // large, so the floor is its bytes over the memory bandwidth.
 //
-// NF4 weights go through nf4_decode_*.cu, plain ones of few columns of y through project.cu. Other plain ones, up to kMostRows rows of x: a block owns 16 rows of w
+// NF4 weights go through nf4_product (linear_group_decode.cu), plain ones of few columns of y through
+// project (project.cu). Other plain ones, up to kMostRows rows of x: a block owns 16 rows of w
 // (columns of y) and its eight warps an eighth of `in` each, added in a fixed tree at the end. The
 // product is mma.m16n8k16 with w as a and the rows of x as b; the order of k inside a product is
 // free, so a lane takes neighbouring k and loads them in one access. More rows are a product for
@@ -156,17 +157,7 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
   CudaDevice& device = cuda_device(d);
   if (m == 0 || w.out == 0) return;
   if (nf4_tiled(w, x, ldx)) {
-    ops::DecodeGroup group;
-    group.num_parts = 1;
-    group.parts[0].w = w;
-    group.beta = beta;
-    if (nf4_narrow_takes(m, group, device)) {
-      nf4_narrow_product(y, ldy, x, ldx, m, group, device);
-    } else if (can_run_hopper(device)) {
-      nf4_hopper_product(y, ldy, x, ldx, m, group, nullptr, beta, device);
-    } else {
-      nf4_wide_product(y, ldy, x, ldx, m, group, beta, device);
-    }
+    nf4_product(y, ldy, x, ldx, m, w, beta, device);
   } else if (w.plain == nullptr || !rows_aligned(x, ldx) || !rows_aligned(w.plain, w.ld)) {
     unaligned_kernel<Y>
         <<<static_cast<unsigned>(ceil_div(w.out, kWarps)), kBlock, 0, device.stream()>>>(
@@ -174,11 +165,11 @@ void linear(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m, const ops
     check_launch("linear_decode");
   } else if (is_projection<Y>(w, beta)) {
     if constexpr (std::is_same<Y, act_t>::value) {
-      project(y, ldy, x, ldx, m, w.plain, w.out, w.in, device);
+      project(y, ldy, x, ldx, m, w.plain, w.out, w.in, nullptr, device);
     }
   } else if (m <= kMostRows) {
-    launch_early(plain_kernel<Y>, static_cast<unsigned>(ceil_div(w.out, kTile)), kBlock, 0, device,
-                 y, ldy, x, ldx, static_cast<int>(m), w, beta);
+    launch_early(plain_kernel<Y>, static_cast<unsigned>(ceil_div(w.out, kTile)), kBlock, 0, device, y,
+                 ldy, x, ldx, static_cast<int>(m), w, beta);
     check_launch("linear_decode");
   } else {
     many_rows(y, ldy, x, ldx, m, w, beta, d);

@@ -122,17 +122,14 @@ __device__ const float kCodes[16] = {
 
 // staging: 2 KB of shared memory for the while. Parameters are read once, all lines of them at the
 // same time: one after another each would be a miss of the constant cache.
-// sync: of all threads.
-template <class Sync>
-__device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic,
-                                  const Sync& sync) {
+__device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic) {
   for (int byte = threadIdx.x; byte < 256; byte += blockDim.x) {
     // The high nibble comes first: the low half of the pair.
     staging[byte] =
         make_uint2(pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
                    __float_as_uint(dynamic.value[byte]));
   }
-  sync();
+  __syncthreads();
   const int lane = threadIdx.x % kWarp;
 #pragma unroll 4
   for (int byte = threadIdx.x / kWarp; byte < 256; byte += blockDim.x / kWarp) {
@@ -141,9 +138,6 @@ __device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicM
     row[0] = values.x;
     row[kWarp] = values.y;
   }
-}
-__device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic) {
-  fill_table(table, staging, dynamic, [] { __syncthreads(); });
 }
 constexpr int kStagingBytes = 256 * sizeof(uint2);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common.cuh"
+#include "decode_signal.cuh"
 #include "last_block.cuh"
 #include "mma.cuh"
 #include "nf4_decode.h"
@@ -24,10 +25,13 @@ __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
 
 __global__ void __launch_bounds__(kProjectBlock)
     project_kernel(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int m, const act_t* a, int R,
-                   int in, float* partial, unsigned* tickets) {
+                   int in, float* partial, unsigned* tickets, DecodeSignal* signal) {
   __shared__ float scratch[kProjectWarps][kProjectTile];
   let_next_begin();
   await_previous();
+  if (signal != nullptr && blockIdx.x + blockIdx.y + blockIdx.z + threadIdx.x == 0) {
+    announce_x(signal);
+  }
   constexpr int kStep = 32,
                 kProjectAhead = 4;  // columns a quad of lanes takes; steps loaded together
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
@@ -80,7 +84,7 @@ __global__ void __launch_bounds__(kProjectBlock)
 }  // namespace
 
 void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, const act_t* a,
-             int64_t R, int64_t in, CudaDevice& device) {
+             int64_t R, int64_t in, DecodeSignal* signal, CudaDevice& device) {
   const int splits =
       static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(kProjectSplits, in / 512)));
   const dim3 grid(static_cast<unsigned>(ceil_div(R, 16)), static_cast<unsigned>(ceil_div(m, 8)),
@@ -89,7 +93,8 @@ void project(act_t* u, int64_t ldu, const act_t* x, int64_t ldx, int64_t m, cons
   float* const partial =
       static_cast<float*>(device.scratch(size_t(tiles) * splits * kProjectTile * sizeof(float)));
   launch_early(project_kernel, grid, kProjectBlock, 0, device, u, ldu, x, ldx, static_cast<int>(m),
-               a, static_cast<int>(R), static_cast<int>(in), partial, device.tickets(tiles));
+               a, static_cast<int>(R), static_cast<int>(in), partial, device.tickets(tiles),
+               signal);
   check_launch("linear_decode, few columns");
 }
 

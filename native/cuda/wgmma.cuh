@@ -8,7 +8,6 @@
 // behind the other.
 #pragma once
 
-#include "barriers.cuh"
 #include "mma.cuh"
 
 namespace qlora {
@@ -18,11 +17,35 @@ constexpr int kWarpgroup = 128;
 
 // ---- barriers -----------------------------------------------------------------------------------
 
+__device__ inline void barrier_init(uint64_t* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(barrier)),
+               "r"(arrivals)
+               : "memory");
+}
+__device__ inline void barrier_arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier))
+               : "memory");
+}
 // Arrives when all copies that this thread has started have landed.
 __device__ inline void barrier_arrive_by_copies(uint64_t* barrier) {
   asm volatile(
       "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];\n" ::"r"(shared_address(barrier))
       : "memory");
+}
+// Until the phase of this parity (0 for the first) is complete.
+__device__ inline void barrier_wait(uint64_t* barrier, int parity) {
+  asm volatile(
+      "{\n.reg .pred done;\n"
+      "wait:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra wait;\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+// Among `threads` threads; id: 1 … 15, one for each such set.
+__device__ inline void sync_threads(int id, int threads) {
+  asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory");
 }
 // Orders the writes to shared memory that this thread knows of, its own and those behind barriers
 // it has waited for, before the products that it starts.

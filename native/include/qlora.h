@@ -295,7 +295,8 @@ QLORA_API void qlora_lora_config_default(qlora_lora_config* config);
 QLORA_API qlora_status qlora_model_attach_lora(qlora_model* model, const qlora_lora_config* config);
 QLORA_API qlora_status qlora_model_detach_lora(qlora_model* model);
 
-/* 0: every computation ignores the adapter (the base model); 1, the default: it is applied. */
+/* 0: every computation ignores the adapter (the base model); 1, the default: it is applied. Costs
+ * nothing. */
 QLORA_API qlora_status qlora_model_enable_lora(qlora_model* model, int32_t enabled);
 
 /*
@@ -484,7 +485,8 @@ typedef enum qlora_finish {
   QLORA_FINISH_NONE = 0,   /* still live */
   QLORA_FINISH_STOP = 1,   /* a stop id */
   QLORA_FINISH_LENGTH = 2, /* max_new_tokens or max_sequence_tokens */
-  QLORA_FINISH_REMOVED = 3
+  QLORA_FINISH_REMOVED = 3,
+  QLORA_FINISH_FAILED = 4 /* its logits are not finite: no token was chosen, logprob is not finite */
 } qlora_finish;
 
 typedef struct qlora_generated_token {
@@ -506,7 +508,9 @@ QLORA_API void qlora_generator_destroy(qlora_generator* generator);
 QLORA_API const char* qlora_generator_error(const qlora_generator* generator);
 
 /* Computes the prefix's keys and values once; sequences added later start behind it. Refused while
- * sequences are live. Invalidated (an error on use) when the adapter changes or is toggled. */
+ * sequences are live. Prefix and live sequences belong to the model as it was: using them is an error
+ * after the adapter has changed, and while it is toggled otherwise (qlora_model_enable_lora). Toggled
+ * back they go on, so two generators of one model can take turns as base and tuned. */
 QLORA_API qlora_status qlora_generator_set_prefix(qlora_generator* generator,
                                                   const int32_t* token_ids, int32_t count);
 

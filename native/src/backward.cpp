@@ -18,9 +18,10 @@ void spread_last_rows(Pass& pass) {
   Activations& act = pass.activations;
   Device& d = pass.model.device();
   d.fill_zero(act.datt, static_cast<size_t>(pass.batch.T * ld) * sizeof(act_t));
-  ops::scatter_add_rows(act.datt, act.dx, act.batch.last_rows, rows, ld, d);
+  ops::scatter_add_rows(act.datt, act.dx, ld, act.batch.last_rows, rows, arch.Q * arch.D, d);
   d.fill_zero(act.dresidual, static_cast<size_t>(pass.batch.T * arch.H) * sizeof(act_t));
-  ops::scatter_add_rows(act.dresidual, act.last_dresidual, act.batch.last_rows, rows, arch.H, d);
+  ops::scatter_add_rows(act.dresidual, act.last_dresidual, arch.H, act.batch.last_rows, rows,
+                        arch.H, d);
 }
 
 // The residual's gradient is that of X[i + 1]; it becomes that of mid.

@@ -160,8 +160,9 @@ void Generator::follow_model() {
     for (const auto& entry : sequences_) stale = stale || entry.second.cached > 0;
     if (stale) {
       throw Error(QLORA_ERROR_STATE,
-                  "the adapter has changed or was toggled since the keys and values were computed; "
-                  "remove the live sequences, set the prefix and add the prompts again");
+                  "the adapter has changed or is toggled otherwise than when the keys and values were "
+                  "computed; toggle it back, or remove the live sequences, set the prefix and add the "
+                  "prompts again");
     }
     size_rows();
     version_ = model_->version();
@@ -415,25 +416,23 @@ void Generator::decode_step(int64_t rows) {
   for (int64_t layer = 0; layer < arch.L; ++layer) {
     model_->check_cancelled();
     const LayerWeights& w = weights.layer(layer);
-    GroupDecode behind_norm;
-    behind_norm.residual = residual_;
-    GroupDecode onto_residual;
-    onto_residual.beta = 1.0f;
-    behind_norm.norm = w.input_norm;
-    group_decode(qkv_, arch.qkv_columns(), in_, layer, kGroupQkv, rows, behind_norm, *model_);
+    const bool first = layer == 0;
+    ops::rmsnorm_forward(in_, groups[kGroupQkv].ld, nullptr, first ? nullptr : residual_, residual_,
+                         first ? nullptr : delta_, w.input_norm, rows, arch.H, arch.eps(), d);
+    group_decode(qkv_, arch.qkv_columns(), in_, layer, kGroupQkv, rows, *model_);
     bias_and_norms(qkv_, rows, layer);
     ops::attention_decode(att_, groups[kGroupO].ld, qkv_, arch.qkv_columns(),
                           caches_[static_cast<size_t>(layer)], slots, positions,
                           static_cast<int64_t>(prefix_.size()), weights.rope_cos(),
                           weights.rope_sin(), rows, arch.Q, d);
-    group_decode(residual_, arch.H, att_, layer, kGroupO, rows, onto_residual, *model_);
-    behind_norm.norm = w.post_norm;
-    behind_norm.pair = gate_up_;
-    group_decode(mlp_, groups[kGroupDown].ld, mlp_in_, layer, kGroupGateUp, rows, behind_norm,
-                 *model_);
-    group_decode(residual_, arch.H, mlp_, layer, kGroupDown, rows, onto_residual, *model_);
+    group_decode(delta_, arch.H, att_, layer, kGroupO, rows, *model_);
+    ops::rmsnorm_forward(mlp_in_, groups[kGroupGateUp].ld, nullptr, residual_, residual_, delta_,
+                         w.post_norm, rows, arch.H, arch.eps(), d);
+    group_decode(gate_up_, 2 * arch.F, mlp_in_, layer, kGroupGateUp, rows, *model_);
+    ops::swiglu_forward(mlp_, groups[kGroupDown].ld, gate_up_, rows, arch.F, d);
+    group_decode(delta_, arch.H, mlp_, layer, kGroupDown, rows, *model_);
   }
-  ops::rmsnorm_forward(normed_, arch.H, nullptr, nullptr, residual_, nullptr, weights.final_norm(),
+  ops::rmsnorm_forward(normed_, arch.H, nullptr, residual_, residual_, delta_, weights.final_norm(),
                        rows, arch.H, arch.eps(), d);
   ops::linear_decode_f32(logits_, arch.V, normed_, arch.H, rows, weights.head(), d);
   ops::sample(tokens_, logprobs_, logits_, settings_, history_, rows, arch.V, d);
@@ -511,10 +510,10 @@ int32_t Generator::finish_of(const Sequence& sequence) const {
 
 bool Generator::emit(Sequence& sequence, int32_t token, float logprob,
                      qlora_generated_token& out) {
-  if (!std::isfinite(logprob)) {
-    throw Error(QLORA_ERROR_NOT_FINITE,
-                "the logits of sequence " + std::to_string(sequence.id) +
-                    " are not finite; look at the adapter's and the base's weights");
+  if (!std::isfinite(logprob)) {  // it fails alone
+    out = {sequence.id, token, logprob, QLORA_FINISH_FAILED};
+    remove(sequence.id);
+    return true;
   }
   sequence.cached = static_cast<int64_t>(sequence.tokens.size());
   sequence.tokens.push_back(token);

@@ -16,7 +16,7 @@ ops::Weight plain_weight(const act_t* data, int64_t out, int64_t in, int64_t ld)
 }  // namespace
 
 void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int64_t rows,
-                  const GroupDecode& around, Model& model) {
+                  Model& model) {
   const GroupShape& shape = model.groups()[static_cast<size_t>(group)];
   const Lora* const lora = model.active_lora();
   const int64_t R = lora != nullptr ? shape.rank : 0;
@@ -24,28 +24,17 @@ void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int
   const ops::Weight first = model.weights().linear(layer, shape.parts[0].module);
   const bool is_nf4 = first.packed != nullptr;
   if (model.tiles().resident() && !(is_nf4 && device.reads_nf4_faster(rows))) {  // [W | sB] as it is
-    if (around.norm != nullptr) {
-      ops::rmsnorm_forward(x, shape.ld, nullptr, nullptr, around.residual, nullptr, around.norm,
-                           rows, shape.in, model.arch().eps(), device);
-    }
     if (R > 0) {
       ops::linear_decode(x + shape.in, shape.ld, x, shape.ld, rows,
                          plain_weight(lora->a(layer, group), R, shape.in, shape.in), 0.0f, device);
     }
     const act_t* tile = model.tiles().resident(layer, group);
-    const bool paired = around.pair != nullptr;
-    ops::linear_decode(paired ? around.pair : y, paired ? shape.out : ldy, x, shape.ld, rows,
-                       plain_weight(tile, shape.out, shape.in + R, shape.ld), around.beta, device);
-    if (paired) ops::swiglu_forward(y, ldy, around.pair, rows, shape.out / 2, device);
+    ops::linear_decode(y, ldy, x, shape.ld, rows,
+                       plain_weight(tile, shape.out, shape.in + R, shape.ld), 0.0f, device);
     return;
   }
   ops::DecodeGroup decode;
   decode.num_parts = shape.num_parts;
-  decode.beta = around.beta;
-  decode.residual = around.residual;
-  decode.norm = around.norm;
-  decode.eps = model.arch().eps();
-  decode.pair = around.pair;
   decode.rank = R;
   decode.a = R > 0 ? lora->a(layer, group) : nullptr;
   for (int p = 0; p < shape.num_parts; ++p) {

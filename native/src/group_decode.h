@@ -6,16 +6,8 @@
 
 namespace qlora {
 
-// What stands around a group in a layer: linear_group_decode's fields of the same names.
-struct GroupDecode {
-  const act_t* residual = nullptr;
-  const float* norm = nullptr;
-  act_t* pair = nullptr;
-  float beta = 0.0f;
-};
-
-// y [rows, out] (rows ldy apart); x [rows, ld]: given, or with a norm, room for it.
+// y [rows, out] (rows ldy apart); x [rows, ld]: its U columns may be written.
 void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int64_t rows,
-                  const GroupDecode& around, Model& model);
+                  Model& model);
 
 }  // namespace qlora

@@ -123,7 +123,8 @@ void loss_forward_backward(Pass& pass) {
                         pass.model.weights().final_norm(), n, arch.H, d);
   d.fill_zero(act.last_dresidual,
               static_cast<size_t>(pass.batch.num_last_rows() * arch.H) * sizeof(act_t));
-  ops::scatter_add_rows(act.last_dresidual, dgathered, act.batch.target_rows, n, arch.H, d);
+  ops::scatter_add_rows(act.last_dresidual, dgathered, arch.H, act.batch.target_rows, n, arch.H,
+                        d);
 }
 
 void read_logits(Pass& pass, float* logits_host) {

@@ -104,9 +104,7 @@ void Model::detach_lora() {
 
 void Model::enable_lora(bool enabled) {
   require_lora("enabling or disabling the adapter");
-  if (enabled == lora_enabled_) return;
   lora_enabled_ = enabled;
-  ++version_;
 }
 
 // After attaching or detaching: sizes have changed, so buffers are made anew when next needed.

@@ -61,8 +61,9 @@ class Model {
   int64_t whole_memory() const { return whole_memory_; }
   const Weights& weights() const { return weights_; }
   const Tiles& tiles() const { return *tiles_; }
-  // Counts changes of what the model computes, so that caches know when they are stale.
-  uint64_t version() const { return version_; }
+  // Names what the model computes, so that caches know when they are stale: another number after
+  // every change of the adapter, the old one when it is toggled and toggled back.
+  uint64_t version() const { return 2 * version_ + (lora_enabled_ ? 1 : 0); }
   bool tiles_resident() const { return tiles_ != nullptr && tiles_->resident(); }
   // Makes sure that ops can turn positions 0 … count − 1.
   void require_positions(int64_t count) { weights_.rope().require(count, *device_, budget_); }

@@ -157,12 +157,8 @@ void linear_decode_f32(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64
                        const Weight& w, Device& d);
 
 // The linears that share an input, each with its LoRA pair, for few rows:
-//   U = x · Aᵀ,  y[:, first_p … first_p + out_p) = x · W_pᵀ + U_p · sB_pᵀ + beta · y for every part p,
-// with what stands before and behind them in a layer, so that a backend may do it in one:
-//   x = residual · rstd · norm, rmsnorm_forward's, where there is a norm;
-//   y [m, out] = silu(y_0) · y_1 of two parts of `out` rows where there is a pair; beta is 0 then.
-// x [m, in + R], rows ldx apart, has room for U behind what it holds, or for both: a norm's x and U
-// may be written to it, or may not. Rows as linear_decode has them.
+//   U = x · Aᵀ,  y[:, first_p … first_p + out_p) = x · W_pᵀ + U_p · sB_pᵀ for every part p.
+// x [m, in + R]: its last R columns are room for U. Rows as linear_decode has them.
 constexpr int kMostParts = 3;
 struct DecodePart {
   Weight w;                           // quantised, or plain
@@ -175,11 +171,6 @@ struct DecodeGroup {
   int num_parts = 0;
   const act_t* a = nullptr;  // A [rank, in], the parts' stacked; null when rank is 0
   int64_t rank = 0;          // R
-  float beta = 0.0f;         // 0 or 1
-  const act_t* residual = nullptr;  // [m, in] contiguous, with norm
-  const float* norm = nullptr;      // (in); null: x is given
-  float eps = 0.0f;
-  act_t* pair = nullptr;  // [m, 2 · out] contiguous, scratch; null: y is the parts'
 };
 void linear_group_decode(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int64_t m,
                          const DecodeGroup& group, Device& d);
@@ -303,12 +294,12 @@ void swiglu_forward(act_t* out, int64_t ld_out, const act_t* gate_up, int64_t T,
 void swiglu_backward(act_t* gate_up, const act_t* dout, int64_t ld_dout, int64_t T, int64_t F,
                      Device& d);
 
-// out [n, H] = x[rows], both with leading dimension ld;  dx[rows] += dout, rows ascending, repeats
-// allowed, fixed order.
+// out [n, H] = x[rows];  dx[rows] += dout [n, H], rows ascending, repeats allowed, fixed order. Both
+// matrices have the leading dimension ld.
 void gather_rows(act_t* out, const act_t* x, int64_t ld, const int32_t* rows, int64_t n, int64_t H,
                  Device& d);
-void scatter_add_rows(act_t* dx, const act_t* dout, const int32_t* rows, int64_t n, int64_t H,
-                      Device& d);
+void scatter_add_rows(act_t* dx, const act_t* dout, int64_t ld, const int32_t* rows, int64_t n,
+                      int64_t H, Device& d);
 
 // ---- Loss -----------------------------------------------------------------------------------
 

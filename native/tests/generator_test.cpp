@@ -388,6 +388,34 @@ OP_TEST(a_cancelled_run_goes_on_where_it_stopped) {
   EXPECT(same(answers[id], answer_alone(model.get(), kPrefix, kPrompts[0], warm(9, 1))), "");
 }
 
+OP_TEST(base_and_tuned_take_turns) {
+  const golden::Case c("gqa2_tied_llama3");
+  const fixture::Model model = fixture::make_model(c);
+  std::vector<fixture::Generator> generators;
+  std::vector<Answers> answers(2);
+  std::vector<int32_t> ids;
+  for (int32_t enabled = 0; enabled < 2; ++enabled) {
+    fixture::check(qlora_model_enable_lora(model.get(), enabled), "enable");
+    generators.push_back(make_generator(model.get()));
+    set_prefix(generators.back().get(), kPrefix);
+    ids.push_back(add(generators.back().get(), kPrompts[0], warm(9, 1)));
+  }
+  for (int live = 2; live > 0;) {
+    live = 0;
+    for (size_t enabled = 0; enabled < 2; ++enabled) {
+      fixture::check(qlora_model_enable_lora(model.get(), static_cast<int32_t>(enabled)), "enable");
+      live += run(generators[enabled].get(), answers[enabled], 2);
+    }
+  }
+  for (size_t enabled = 0; enabled < 2; ++enabled) {
+    fixture::check(qlora_model_enable_lora(model.get(), static_cast<int32_t>(enabled)), "enable");
+    EXPECT(same(answers[enabled][ids[enabled]],
+                answer_alone(model.get(), kPrefix, kPrompts[0], warm(9, 1))),
+           enabled ? "tuned" : "base");
+  }
+  EXPECT(!same(answers[0][ids[0]], answers[1][ids[1]]), "the adapter makes a difference");
+}
+
 OP_TEST(stale_caches_are_refused) {
   const golden::Case c("gqa2_tied_llama3");
   const fixture::Model model = fixture::make_model(c);

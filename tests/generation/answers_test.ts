@@ -1,22 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { encodePrompt, promptMessages } from "@lib/chat/prompt.ts";
-import { Tokenizer } from "@lib/chat/tokenizer.ts";
-import { SYSTEM_PROMPT } from "@lib/config.ts";
 import type { Model } from "@lib/engine/model.ts";
 import { type Answer, type AnswerOptions, generateAnswers } from "@lib/generation/answers.ts";
 import { StreamDecoder } from "@lib/generation/decoder.ts";
-import { loadModel } from "@lib/weights/folder.ts";
+import { PROMPTS, tokenizer, withModel, withTunedModel } from "./fixture.ts";
 
-const FOLDER = decodeURIComponent(new URL("../../data/tiny-llama", import.meta.url).pathname);
-const tokenizer = await Tokenizer.load(FOLDER);
-const QUESTIONS = [
-  "আমার চাকরি চলে গেছে এবং আমি হতাশ।",
-  "কাল পরীক্ষা, ভয় লাগছে।",
-  "মেয়েটা আজ প্রথম হাঁটল!",
-  "পাশের বাড়ির শব্দে ঘুমাতে পারি না, কী করব বুঝতে পারছি না।",
-  "বন্ধুটা আর কথা বলে না।",
-];
-const PROMPTS = QUESTIONS.map((q) => encodePrompt(tokenizer, promptMessages(SYSTEM_PROMPT, q)));
 const GREEDY: AnswerOptions = { sampling: { maxNewTokens: 20 } };
 
 async function answers(
@@ -27,15 +14,6 @@ async function answers(
   const all: Answer[] = [];
   for await (const answer of generateAnswers(model, tokenizer, prompts, options)) all.push(answer);
   return all.sort((a, b) => a.index - b.index);
-}
-
-async function withModel(run: (model: Model) => Promise<void>): Promise<void> {
-  const model = await loadModel(FOLDER, { backend: "cpu" });
-  try {
-    await run(model);
-  } finally {
-    await model.close();
-  }
 }
 
 Deno.test("answers do not depend on how many are decoded together", () =>
@@ -97,5 +75,24 @@ Deno.test("a stream never shows half a character", () => {
     assert(!shown.includes("\uFFFD"), shown);
     assert(text.startsWith(shown), shown);
   }
-  assertEquals(shown + decoder.end(), text);
+  assertEquals([shown, decoder.text], [text, text]);
 });
+
+Deno.test("the asked model answers; by default the tuned one where there is one", () =>
+  withTunedModel(async (model) => {
+    const texts = async (options: AnswerOptions) =>
+      (await answers(model, PROMPTS, options)).map((answer) => answer.text);
+    const tuned = await texts({ ...GREEDY, system: "tuned" });
+    const base = await texts({ ...GREEDY, system: "base" });
+    assert(base.join() !== tuned.join());
+    assertEquals(await texts(GREEDY), tuned);
+  }));
+
+Deno.test("whoever stops reading answers stops the rest", () =>
+  withModel(async (model) => {
+    for await (const answer of generateAnswers(model, tokenizer, PROMPTS, GREEDY)) {
+      assert(answer.tokens > 0);
+      break;
+    }
+    assertEquals((await answers(model, PROMPTS, GREEDY)).length, PROMPTS.length);
+  }));

@@ -28,6 +28,10 @@ of ten steps, because the error of one batch is a matter of luck (up to 3 × mor
 
 nf4.safetensors holds bitsandbytes' bytes for the numbers of `hashed_values`, which every reader can
 make again.
+
+generation.json holds what transformers' `generate` gives (`generation` as CASE makes it alone): greedy
+answers of every case, with and without repetition penalty, and for one case the distributions it would
+draw from under several settings: see `make_generation`.
 """
 
 import contextlib
@@ -427,12 +431,116 @@ def make_nf4():
     save_file({k: v.contiguous() for k, v in tensors.items()}, HERE / "nf4.safetensors")
 
 
+NEW_TOKENS = 40
+PENALTIES = [1.0, 1.3]
+LEAST_MARGIN = 1e-3
+SAMPLED_CASE = "gqa2_tied_llama3"
+SAMPLINGS = [
+    dict(),
+    dict(temperature=0.3),
+    dict(temperature=1.7),
+    dict(top_k=7),
+    dict(top_p=0.8),
+    dict(min_p=0.2),
+    dict(repetition_penalty=1.5),
+    dict(temperature=0.7, top_k=20, top_p=0.9, min_p=0.05, repetition_penalty=1.2),
+]
+
+
+def build_case(name):
+    case = {**DEFAULTS, **CASES[name]}
+    model = make_model(case)
+    if case["quantization"] != "none":
+        quantize(model, case, {})
+    return attach(model, case), case
+
+
+def greedy_answers(name, index):
+    """The first prompt from seed `index` on whose answers leave no room for rounding: at every step the
+    best logit is LEAST_MARGIN above the next."""
+    model, case = build_case(name)
+    for seed in range(100 * index, 100 * index + 100):
+        generator = torch.Generator().manual_seed(5000 * case["seed"] + seed)
+        prompt = torch.randint(0, case["vocab"], (4 + 3 * index,), generator=generator).tolist()
+        answers, margin = [], math.inf
+        for penalty in PENALTIES:
+            result = model.generate(
+                input_ids=torch.tensor([prompt]), do_sample=False, max_new_tokens=NEW_TOKENS,
+                repetition_penalty=penalty, return_dict_in_generate=True, output_scores=True,
+            )
+            answers.append(result.sequences[0, len(prompt):].tolist())
+            for scores in result.scores:
+                best = scores[0].topk(2).values
+                margin = min(margin, (best[0] - best[1]).item())
+        if margin > LEAST_MARGIN:
+            return dict(prompt=prompt, answers=answers, margin=float(f"{margin:.4g}"))
+    raise ValueError(f"{name}: no prompt of seeds {100 * index} … leaves a margin of {LEAST_MARGIN}")
+
+
+def uniforms(seeds):
+    """What native/cpu/sample.cpp draws with for an answer's first token."""
+    words = philox((numpy.zeros_like(seeds), 0, 0, 0), (seeds & MASK32, seeds >> numpy.uint64(32)))
+    high, low = words[0] >> numpy.uint64(5), words[1] >> numpy.uint64(6)
+    return (high.astype(numpy.float64) * 2**26 + low.astype(numpy.float64)) / 2**53
+
+
+def boundary_draws(probabilities, draws, order):
+    """[seed, id] of draws 3e-6 to 1e-5 beside each boundary between ids of the running sum."""
+    kept = [i for i, p in enumerate(probabilities) if p > 0]
+    sums = numpy.cumsum([probabilities[i] for i in kept])
+    pairs = []
+    for at, boundary in enumerate(sums[:-1]):
+        for low, high, token in [(-1e-5, -3e-6, kept[at]), (3e-6, 1e-5, kept[at + 1])]:
+            width = min(probabilities[kept[at]], probabilities[kept[at + 1]])
+            first = numpy.searchsorted(draws, boundary + low)
+            if width > 2e-5 and first < len(draws) and draws[first] < boundary + high:
+                pairs.append([int(order[first]), token])
+    return pairs
+
+
+def sampled_distributions():
+    model, case = build_case(SAMPLED_CASE)
+    generator = torch.Generator().manual_seed(77)
+    prompt = torch.randint(0, case["vocab"], (9,), generator=generator).tolist()
+    logits = model(input_ids=torch.tensor([prompt])).logits[0, -1].tolist()
+    drawn = uniforms(numpy.arange(2_000_000, dtype=numpy.uint64))
+    order = drawn.argsort()
+    settings = []
+    for sampling in SAMPLINGS:
+        # Its defaults are other than ours: top-k 50.
+        result = model.generate(
+            input_ids=torch.tensor([prompt]), do_sample=True, max_new_tokens=1,
+            **{"top_k": 0, "top_p": 1.0, "temperature": 1.0, **sampling},
+            return_dict_in_generate=True, output_scores=True,
+        )
+        probabilities = result.scores[0][0].double().softmax(-1).tolist()
+        pairs = boundary_draws(probabilities, drawn[order], order)
+        rounded = [float(f"{p:.8g}") for p in probabilities]
+        settings.append(dict(sampling=sampling, probabilities=rounded, draws=pairs))
+    return dict(case=SAMPLED_CASE, prompt=prompt, logits=[float(f"{z:.9g}") for z in logits],
+                settings=settings)
+
+
+@torch.no_grad()
+def make_generation():
+    golden = dict(
+        penalties=PENALTIES,
+        greedy={name: [greedy_answers(name, i) for i in range(3)] for name in CASES},
+        sampled=sampled_distributions(),
+        versions=versions(),
+    )
+    text = json.dumps(golden, separators=(",", ":"))
+    (HERE / "generation.json").write_text(text.replace("},{", "},\n{") + "\n")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     assert math.isclose(hashed_values(2)[1].item(), 2654435761 / 2**32 - 0.5, rel_tol=1e-6)
     wanted = sys.argv[1:]
     if not wanted:
         make_nf4()
+    if not wanted or "generation" in wanted:
+        make_generation()
     for name, settings in CASES.items():
         if not wanted or name in wanted:
             make_case(name, settings)

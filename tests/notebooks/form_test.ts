@@ -1,4 +1,4 @@
-/** Notebooks 03 to 05: their form, and what they say when run out of order. */
+/** Notebooks 03 to 06: their form, and what they say when run out of order. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { resolveConfig } from "@lib/config.ts";
@@ -14,6 +14,7 @@ const BEFORE = {
   "03_train": "Run 02_split (deno task split) first",
   "04_generate": "Run 03_train (deno task train) first",
   "05_metrics": "Run 04_generate (deno task generate) first",
+  "06_human": "Run 04_generate (deno task generate) first",
 } as const;
 const PARTS = ["Overview", "Setup", "Config", "Check", "Exercises", "Recap"];
 const LONGEST_CELL = 20;

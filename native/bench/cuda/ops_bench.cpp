@@ -249,7 +249,9 @@ void layers(int64_t T) {
   moves("gather_rows", 2 * row,
         [&] { ops::gather_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device()); });
   moves("scatter_add_rows", 3 * row,
-        [&] { ops::scatter_add_rows(y.data, x.data, positions.data, T, kHidden, device()); });
+        [&] {
+          ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
+        });
   const int64_t targets = std::min<int64_t>(T, 2048), chunk = 16032;  // an eighth of the vocabulary
   const Block<float> logits(targets * chunk), expected(targets * kHidden), softmax(targets * 4);
   const Block<act_t> terms(targets * chunk);
@@ -369,44 +371,34 @@ double group_bytes(int64_t out, int64_t in, int64_t ranks) {
   return double(out * in) * (0.5 + 1.0 / 64) + 2.0 * double(ranks * in);
 }
 
-// The groups one by one, with and without LoRA, and what stands around them in a layer.
+// The groups one by one, with and without LoRA.
 void decode_groups(int64_t m, const DecodeWeights& weights) {
-  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2), pair(m * 2 * kFfn);
-  const Block<float> norm(kHidden);
+  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2);
   const std::string rows = ", m " + std::to_string(m);
   const auto group = [&](const std::string& name, std::vector<int64_t> outs, int64_t in,
-                         int64_t rank, bool normed, bool paired, bool onto) {
+                         int64_t rank) {
     int64_t out = 0, turn = 0;
     for (const int64_t part : outs) out += part;
     const int64_t copies = DecodeWeights::kCount / (out * in);  // in turn: none stays in the cache
     moves_in_graph((name + rows).c_str(), group_bytes(out, in, rank * int64_t(outs.size())), [&] {
-      ops::DecodeGroup g = weights.group(outs, in, rank, turn++ % copies * out * in);
-      if (normed) g.residual = x.data, g.norm = norm.data, g.eps = 1e-5f;
-      if (paired) g.pair = pair.data;
-      if (onto) g.beta = 1.0f;
-      const int64_t columns = paired ? out / 2 : out;
-      act_t* const room = normed ? pair.data : x.data;
-      ops::linear_group_decode(y.data, columns, room, in + g.rank, m, g, device());
+      const ops::DecodeGroup g = weights.group(outs, in, rank, turn++ % copies * out * in);
+      ops::linear_group_decode(y.data, out, x.data, in + g.rank, m, g, device());
     });
   };
   for (const int64_t rank : {int64_t{0}, kRank}) {
     const std::string lora = rank > 0 ? "+ LoRA " : "";
-    group(lora + "q, k, v", {kHidden, 1024, 1024}, kHidden, rank, false, false, false);
-    group(lora + "o", {kHidden}, kHidden, rank, false, false, false);
-    group(lora + "gate, up", {kFfn, kFfn}, kHidden, rank, false, false, false);
-    group(lora + "down", {kHidden}, kFfn, rank, false, false, false);
+    group(lora + "q, k, v", {kHidden, 1024, 1024}, kHidden, rank);
+    group(lora + "o", {kHidden}, kHidden, rank);
+    group(lora + "gate, up", {kFfn, kFfn}, kHidden, rank);
+    group(lora + "down", {kHidden}, kFfn, rank);
   }
-  group("norm, + LoRA q, k, v", {kHidden, 1024, 1024}, kHidden, kRank, true, false, false);
-  group("+ LoRA o, onto residual", {kHidden}, kHidden, kRank, false, false, true);
-  group("norm, + LoRA gate, up, SwiGLU", {kFfn, kFfn}, kHidden, kRank, true, true, false);
-  group("+ LoRA down, onto residual", {kHidden}, kFfn, kRank, false, false, true);
 }
 
 // A whole layer of a decode step, LoRA on all linears; two layers in turn.
 void decode_layer(int64_t m, const DecodeWeights& weights, const std::function<void()>& attention,
                   act_t* qkv, act_t* att, double attention_bytes) {
-  const Block<act_t> residual(m * kHidden, 1), in(m * (kHidden + 3 * kRank)), pair(m * 2 * kFfn);
-  const Block<act_t> mlp(m * (kFfn + kRank));
+  const Block<act_t> residual(m * kHidden, 1), delta(m * kHidden), in(m * (kHidden + 3 * kRank));
+  const Block<act_t> gate_up(m * 2 * kFfn), mlp(m * (kFfn + kRank));
   const Block<float> norm(kHidden);
   const int64_t sizes[] = {kQkv * kHidden, kHidden * kHidden, 2 * kFfn * kHidden, kFfn * kHidden};
   const int64_t values = sizes[0] + sizes[1] + sizes[2] + sizes[3];
@@ -418,25 +410,22 @@ void decode_layer(int64_t m, const DecodeWeights& weights, const std::function<v
   moves_in_graph(("layer with LoRA, 336 + 170 keys, m " + std::to_string(m)).c_str(), bytes, [&] {
     int64_t at = turn++ % (DecodeWeights::kCount / values) * values;
     const auto next = [&](int i) { return std::exchange(at, at + sizes[i]); };
-    const auto normed = [&](ops::DecodeGroup g) {
-      g.residual = residual.data, g.norm = norm.data, g.eps = 1e-5f;
-      return g;
-    };
-    const auto onto = [](ops::DecodeGroup g) {
-      g.beta = 1.0f;
-      return g;
+    const auto normed = [&](int64_t ld) {
+      ops::rmsnorm_forward(in.data, ld, nullptr, residual.data, residual.data, delta.data,
+                           norm.data, m, kHidden, 1e-5f, device());
     };
     const auto decode = [&](act_t* y, int64_t ldy, act_t* x, const ops::DecodeGroup& g) {
       ops::linear_group_decode(y, ldy, x, g.parts[0].w.in + g.rank, m, g, device());
     };
-    decode(qkv, kQkv, in.data,
-           normed(weights.group({kHidden, 1024, 1024}, kHidden, kRank, next(0))));
+    normed(kHidden + 3 * kRank);
+    decode(qkv, kQkv, in.data, weights.group({kHidden, 1024, 1024}, kHidden, kRank, next(0)));
     attention();
-    decode(residual.data, kHidden, att, onto(weights.group({kHidden}, kHidden, kRank, next(1))));
-    ops::DecodeGroup gate_up = normed(weights.group({kFfn, kFfn}, kHidden, kRank, next(2)));
-    gate_up.pair = pair.data;
-    decode(mlp.data, kFfn + kRank, in.data, gate_up);
-    decode(residual.data, kHidden, mlp.data, onto(weights.group({kHidden}, kFfn, kRank, next(3))));
+    decode(delta.data, kHidden, att, weights.group({kHidden}, kHidden, kRank, next(1)));
+    normed(kHidden + 2 * kRank);
+    decode(gate_up.data, 2 * kFfn, in.data,
+           weights.group({kFfn, kFfn}, kHidden, kRank, next(2)));
+    ops::swiglu_forward(mlp.data, kFfn + kRank, gate_up.data, m, kFfn, device());
+    decode(delta.data, kHidden, mlp.data, weights.group({kHidden}, kFfn, kRank, next(3)));
   });
 }
 

@@ -122,11 +122,13 @@ CUDA_OP_TEST(scatter_add_rows) {
         naive[to] = bf16(naive[to] + dout[from]);
       }
     }
-    const Matrix from(dout, s.rows, s.cols, s.cols);
+    const int64_t ld = s.cols + s.gap;
+    const Matrix from(dout, s.rows, s.cols, ld);
     const Buffer<int32_t> index(rows);
     compare(name, twice(name, [&] {
-              const Matrix dx(start, out_rows, s.cols, s.cols);
-              ops::scatter_add_rows(dx.data(), from.data(), index.data(), s.rows, s.cols, device());
+              const Matrix dx(start, out_rows, s.cols, ld);
+              ops::scatter_add_rows(dx.data(), from.data(), ld, index.data(), s.rows, s.cols,
+                                    device());
               return dx.read();
             }),
             want, naive);

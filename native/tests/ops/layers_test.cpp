@@ -241,7 +241,7 @@ OP_TEST(rows_are_gathered_and_scattered) {
   }
   const auto got = op_test::on_all_thread_counts<float>("scatter", [&](qlora::Device& device) {
     Numbers dx = table;
-    qlora::ops::scatter_add_rows(dx.data(), dout.data(), rows.data(), n, H, device);
+    qlora::ops::scatter_add_rows(dx.data(), dout.data(), H, rows.data(), n, H, device);
     return dx;
   });
   op_test::expect_close(op_test::doubles(got), want, 1e-6, "scattered");
