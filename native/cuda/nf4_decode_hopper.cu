@@ -9,18 +9,23 @@
 // cycles, where the products need 128. So per SM: 192 cycles for 4,096 weights, or 52 µs for a
 // layer of the 8B at 1.7 GHz on 132 SMs.
 //
-// A block: one thread has the copy engine bring runs of w and of x to a ring of stages, w's before
-// the previous kernel has ended; four warpgroups multiply; three warps compute pieces of U. `in` is
-// split over the blocks of a cluster, which add their parts in order through each other's shared
-// memory.
+// A block: one thread has the copy engine bring runs of w, of x and of A to a ring of stages, w's
+// and A's before the previous kernel has ended; four warpgroups multiply; three warps compute U.
+// `in` is split over the blocks of a cluster, which add their parts in order through each other's
+// shared memory.
+//
+// U of a part with up to kOwnRank ranks each block computes for itself, of its piece of `in`: the
+// sum over the pieces comes after sB, of which products are linear. That is kOwnRank rows beside
+// the kUnitRows of w, and no block waits for another. U of larger ranks all blocks compute
+// together.
 //
 // A byte of w holds the columns 2b and 2b + 1, and the product wants from lane t of a quad the
 // columns 2t, 2t + 1 of each eight: byte t of each 32-bit word. A lane loads four neighbouring
 // words of a row and the quad exchanges their bytes as a 4 × 4 matrix.
 //
-// U's pieces are added by the last warp to finish a tile, always in the same order. Every unit
-// waits for U before it ends; the warps that compute U wait for nothing and belong to blocks that
-// all are there at once, so they come to their end.
+// Together: U's pieces are added by the last warp to finish a tile, always in the same order. Every
+// unit waits for U before it ends; the warps that compute U wait for nothing and belong to blocks
+// that all are there at once, so they come to their end.
 #include <algorithm>
 #include <climits>
 
@@ -46,23 +51,27 @@ constexpr int kTileValues = kRows * kBlockValues;  // of x, 64 columns
 constexpr int kRowBytes = kRun / 2;                // of w, a run
 constexpr int kSumsLd = kUnitRows + 4;             // 2 · kSumsLd = 8 modulo 32 banks
 constexpr int kProjectTile = 16 * 8;               // rows of A by rows of x
+constexpr int kOwnRank = 16;                       // of a part, for U by each block
+constexpr int kOwnLd = kOwnRank + 8;               // of U: rows 12 banks apart
 
 struct Stage {
   act_t x[2][kTileValues];
   uint8_t w[kUnitRows * kRowBytes];
+  act_t a[2][kOwnRank * kBlockValues];
 };
 struct HopperShared {  // behind the table, at a multiple of 1,024 bytes
   Stage stage[kStages];
   uint64_t filled[kStages], free[kStages];
   uint8_t staging[kStagingBytes];  // of the table
+  act_t u[kRows * kOwnLd];         // the block's own
 };
 static_assert(kTableRoom % 1024 == 0 && sizeof(Stage) % 1024 == 0, "operands of products");
 static_assert(kRows * kSumsLd * sizeof(float) <= kStages * sizeof(Stage),
               "the sums fit the stages");
 constexpr int kHopperBytes = kTableRoom + int{sizeof(HopperShared)};
 
-// U = x · Aᵀ, with R rows of A: tiles of 16 rows of A and 8 of x, `in` in `splits` pieces, by the
-// first `blocks` blocks. R 0: there is none.
+// U = x · Aᵀ by all blocks, with R rows of A: tiles of 16 rows of A and 8 of x, `in` in `splits`
+// pieces, by the first `blocks` blocks. R 0: there is none.
 struct Projection {
   const act_t* a;
   act_t* u;
@@ -84,6 +93,8 @@ struct HopperCall {
   Projection projection;
   CUtensorMap packed[ops::kMostParts];  // boxes of kUnitRows rows, a run
   CUtensorMap tiles;                    // of x, boxes of 64 columns
+  bool own_u;                           // by each block; else as the projection has it
+  CUtensorMap a[ops::kMostParts];       // of parts with a rank, boxes of kOwnRank rows, 64 columns
 };
 
 enum class Role { consumer, producer, projector };
@@ -128,20 +139,24 @@ template <int kColumnTiles>
 struct Producer {
   static constexpr int kBytes =
       kUnitRows * kRowBytes + 2 * kColumnTiles * 8 * kBlockValues * int{sizeof(act_t)};
+  static constexpr int kBytesOfA = 2 * kOwnRank * kBlockValues * int{sizeof(act_t)};
 
   HopperShared& s;
-  const CUtensorMap *packed, *tiles;
+  const CUtensorMap *packed, *tiles, *a;  // a null: U is not the block's own
   const Slice slice;
 
   __device__ void bring_w(int at, int run) {
-    barrier_expect(&s.filled[at], kBytes);
+    barrier_expect(&s.filled[at], a != nullptr ? kBytes + kBytesOfA : kBytes);
     copy_box(s.stage[at].w, packed, slice.unit_row, run * kRowBytes, &s.filled[at]);
+    for (int half = 0; a != nullptr && half < 2; ++half) {
+      copy_box(s.stage[at].a[half], a, 0, run * kRun + half * kBlockValues, &s.filled[at]);
+    }
   }
   // w of the first stages, as far as there are runs: before the previous kernel has ended.
   __device__ void begin() {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(&s.filled[i], 1);
-      barrier_init(&s.free[i], kConsumers / kWarp);
+      barrier_init(&s.free[i], (a != nullptr ? kConsumers + kProjectors : kConsumers) / kWarp);
     }
     fence_for_copies();
     for (int i = 0; i < kStages && slice.begin + i < slice.end; ++i) bring_w(i, slice.begin + i);
@@ -160,7 +175,55 @@ struct Producer {
   }
 };
 
-// ---- U ------------------------------------------------------------------------------------------
+// ---- U, each block its own ----------------------------------------------------------------------
+
+// U of the block's piece of `in`, all rows of x: three warps take 16 rows of x each, in turn.
+template <int kColumnTiles>
+__device__ inline void project_own(HopperShared& s, const Slice& slice) {
+  constexpr int kWarps = kProjectors / kWarp, kPairs = kColumnTiles / 2;
+  constexpr int kMost = (kPairs + kWarps - 1) / kWarps;
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int warp = (static_cast<int>(threadIdx.x) - kConsumers - kProducers) / kWarp;
+  const int a_row = lane % 16, a_chunk = lane / 16;
+  const int x_row = lane % 8 + lane / 16 * 8, x_chunk = lane / 8 % 2;
+  float sums[kMost][2][4] = {};
+  const unsigned runs = static_cast<unsigned>(slice.end - slice.begin);
+#pragma unroll 1
+  for (unsigned i = 0; i < runs; ++i) {
+    const unsigned at = i % kStages;
+    Stage& stage = s.stage[at];
+    barrier_wait(&s.filled[at], static_cast<int>(i / kStages & 1));
+#pragma unroll
+    for (int step = 0; step < kRun / 16; ++step) {
+      const int half = step / 4, chunk = step % 4 * 2;
+      uint32_t a[4];
+      load_matrices(a, swizzled<kOwnRank>(stage.a[half], a_row, chunk + a_chunk));
+#pragma unroll
+      for (int j = 0; j < kMost; ++j) {
+        const int pair = warp + j * kWarps;
+        if (pair >= kPairs) break;
+        uint32_t b[4];
+        load_matrices(b, swizzled<kRows>(stage.x[half], pair * 16 + x_row, chunk + x_chunk));
+        mma(sums[j][0], a, b[0], b[1]);
+        mma(sums[j][1], a, b[2], b[3]);
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(&s.free[at]);
+  }
+#pragma unroll
+  for (int j = 0; j < kMost; ++j) {
+    const int pair = warp + j * kWarps;
+    if (pair >= kPairs) break;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int n = pair * 16 + i / 4 * 8 + 2 * t + i % 2, r = g + i % 4 / 2 * 8;
+      s.u[n * kOwnLd + r] = from_float<act_t>(sums[j][i / 4][i % 4]);
+    }
+  }
+}
+
+// ---- U, all blocks together ---------------------------------------------------------------------
 
 // Columns [k, k + 8) of a row, zeros when the row is not there.
 __device__ inline uint4 read8(const act_t* row, int k, bool valid) {
@@ -406,6 +469,7 @@ __device__ inline void multiply_block(float (&sums)[kColumnTiles][4], const uint
   products_commit();
 }
 
+// The last products may still be running when it returns.
 template <int kColumnTiles, bool kNested>
 __device__ inline void multiply(float (&sums)[kColumnTiles][4], HopperShared& s, const Slice& slice,
                                 LaneScale<kNested>& scale, uint32_t lane_at) {
@@ -442,8 +506,6 @@ __device__ inline void multiply(float (&sums)[kColumnTiles][4], HopperShared& s,
     multiply_block(sums, odd, operand(stage.x[1]));
     products_wait<1>();
   }
-  products_wait<0>();
-  hold(sums);
 }
 
 // Columns r, r + 1 of a row of `count`, zeros behind it. aligned: rows and r are of whole pairs.
@@ -457,33 +519,55 @@ __device__ inline uint32_t read_pair(const Read& read, const act_t* row, int r, 
   return low | high << 16;
 }
 
-// sums += U · sBᵀ of the unit: sB is the next columns of w, U of x.
+__device__ inline bool in_pairs(const PackedPart& part) {
+  return part.rank % 2 == 0 && reinterpret_cast<uintptr_t>(part.b) % 4 == 0;
+}
+
+// The next 16 columns of w behind `in`: sB's from k on, of the warp's 16 rows.
+__device__ inline void load_b(uint32_t (&a)[4], const PackedPart& part, int unit_row, int k) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
+  const bool pairs = in_pairs(part);
+  const auto frozen = [](const auto* at) { return __ldg(at); };
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = unit_row + warp * 16 + i * 8 + g;
+    const act_t* const b = part.b + int64_t{row} * part.rank;
+    const int count = row < part.out ? part.rank : 0;
+    a[i] = read_pair(frozen, b, k + 2 * t, count, pairs);
+    a[i + 2] = read_pair(frozen, b, k + 2 * t + 8, count, pairs);
+  }
+}
+
+// sums += U · sBᵀ, with the block's own U; a: load_b's.
+template <int kColumnTiles>
+__device__ inline void add_own(float (&sums)[kColumnTiles][4], const uint32_t (&a)[4],
+                               const act_t* u) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int c = 0; c < kColumnTiles; ++c) {
+    const uint32_t* const pairs = reinterpret_cast<const uint32_t*>(u + (c * 8 + g) * kOwnLd) + t;
+    mma(sums[c], a, pairs[0], pairs[4]);
+  }
+}
+
+// sums += U · sBᵀ of the unit, with the U of all blocks.
 template <int kColumnTiles>
 __device__ inline void add_lora(float (&sums)[kColumnTiles][4], const PackedPart& part,
                                 int unit_row, const Projection& p, int64_t ldx, int m) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
-  const bool pairs = part.rank % 2 == 0 && reinterpret_cast<uintptr_t>(part.b) % 4 == 0;
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const act_t* const u = p.u + part.rank_offset;
-  const bool u_pairs = pairs && reinterpret_cast<uintptr_t>(u) % 4 == 0 && ldx % 2 == 0;
-  const auto frozen = [](const auto* at) { return __ldg(at); };
+  const bool pairs = in_pairs(part) && reinterpret_cast<uintptr_t>(u) % 4 == 0 && ldx % 2 == 0;
   const auto fresh = [](const auto* at) { return __ldcg(at); };
   for (int k = 0; k < part.rank; k += 16) {
     uint32_t a[4];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int row = unit_row + warp * 16 + i * 8 + g;
-      const act_t* const b = part.b + int64_t{row} * part.rank;
-      const int count = row < part.out ? part.rank : 0;
-      a[i] = read_pair(frozen, b, k + 2 * t, count, pairs);
-      a[i + 2] = read_pair(frozen, b, k + 2 * t + 8, count, pairs);
-    }
+    load_b(a, part, unit_row, k);
     if (k == 0) await_projection(p);
     uint32_t of_u[kColumnTiles][2];
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c) {
       const int n = c * 8 + g, count = n < m ? part.rank : 0;
-      of_u[c][0] = read_pair(fresh, u + n * ldx, k + 2 * t, count, u_pairs);
-      of_u[c][1] = read_pair(fresh, u + n * ldx, k + 2 * t + 8, count, u_pairs);
+      of_u[c][0] = read_pair(fresh, u + n * ldx, k + 2 * t, count, pairs);
+      of_u[c][1] = read_pair(fresh, u + n * ldx, k + 2 * t + 8, count, pairs);
     }
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c) mma(sums[c], a, of_u[c][0], of_u[c][1]);
@@ -592,11 +676,13 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
                                                             : Role::projector;
 
   const bool produces = threadIdx.x == kConsumers;
-  Producer<kColumnTiles> producer = {s, &call.packed[part_number], &call.tiles, slice};
+  const bool own_u = call.own_u && part.rank > 0;
+  Producer<kColumnTiles> producer = {s, &call.packed[part_number], &call.tiles,
+                                     own_u ? &call.a[part_number] : nullptr, slice};
   if (produces) producer.begin();
   LaneScale<kNested> scale(part, slice, w.blocks);
   if (role == Role::projector && call.projection.R > 0) prefetch_a(call.projection, w.in);
-  if (split == call.splits - 1 && threadIdx.x < kUnitRows) {
+  if ((own_u || split == call.splits - 1) && threadIdx.x < kUnitRows) {
     prefetch_b(part, slice.unit_row + static_cast<int>(threadIdx.x));
   }
   fill_table(table, reinterpret_cast<uint2*>(s.staging), map);
@@ -607,6 +693,9 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     registers_down<kFewRegisters>();
     if (role == Role::producer) {
       if (produces) producer.run();
+    } else if (own_u) {
+      project_own<kColumnTiles>(s, slice);
+      sync_threads(2, kConsumers + kProjectors);
     } else if (call.projection.R > 0) {
       project(call.projection, call.x, call.ldx, call.m, w.in);
     }
@@ -617,6 +706,14 @@ __global__ void __launch_bounds__(kHopperBlock, 1)
     registers_up<kManyRegisters>();
     float sums[kColumnTiles][4] = {};
     multiply(sums, s, slice, scale, lane_address(table));
+    uint32_t of_b[4];
+    if (own_u) load_b(of_b, part, slice.unit_row, 0);
+    products_wait<0>();
+    hold(sums);
+    if (own_u) {
+      sync_threads(2, kConsumers + kProjectors);
+      add_own(sums, of_b, s.u);
+    }
     const bool last = split == call.splits - 1 && call.projection.R > 0;
     if (last && part.rank > 0) {
       add_lora(sums, part, slice.unit_row, call.projection, call.ldx, call.m);
@@ -732,7 +829,17 @@ void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::De
   call.tiles = tile_map(x, {m, call.w.in, ldx * int64_t{sizeof(act_t)}, box_rows, kBlockValues});
   const Splits splits = splits_for(kernel, call.w.units, (call.w.blocks + 1) / 2, device);
   call.splits = splits.count;
-  call.projection = projection_of(group.a, static_cast<int>(u != nullptr ? group.rank : 0), u, m,
+  int64_t most_ranks = 0;
+  for (int p = 0; p < group.num_parts; ++p) most_ranks = std::max(most_ranks, group.parts[p].rank);
+  call.own_u = most_ranks <= kOwnRank;
+  for (int p = 0; call.own_u && p < group.num_parts; ++p) {
+    const ops::DecodePart& part = group.parts[p];
+    if (part.rank == 0) continue;
+    call.a[p] = tile_map(
+        group.a + part.rank_offset * call.w.in,
+        {part.rank, call.w.in, call.w.in * int64_t{sizeof(act_t)}, kOwnRank, kBlockValues});
+  }
+  call.projection = projection_of(group.a, static_cast<int>(call.own_u ? 0 : group.rank), u, m,
                                   call.w.in, splits.blocks, device);
   ClusterLaunch at(call.w.units, splits.count, device);
   static_cast<void>(cudaLaunchKernelEx(&at.config, kernel, call, dynamic_map()));

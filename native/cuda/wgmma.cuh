@@ -81,7 +81,9 @@ constexpr uint32_t kSwizzle128 = 1u << 30;
 constexpr uint32_t kEightRows = 1024 / 16;  // from eight rows to the next
 
 // A shared address as descriptors have it: without the number of the block in its cluster.
-__device__ inline uint32_t place_of(const act_t* tile) { return shared_address(tile) / 16 & 0x3fffu; }
+__device__ inline uint32_t place_of(const act_t* tile) {
+  return shared_address(tile) / 16 & 0x3fffu;
+}
 
 // As a, or as b [16, N] whose column n is the tile's row n: the sum runs along the rows. tile: the
 // first of the rows, at a multiple of eight.

@@ -248,10 +248,9 @@ void layers(int64_t T) {
         [&] { ops::bias_forward(qkv.data, kQkv, bias.data, T, kQkv, device()); });
   moves("gather_rows", 2 * row,
         [&] { ops::gather_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device()); });
-  moves("scatter_add_rows", 3 * row,
-        [&] {
-          ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
-        });
+  moves("scatter_add_rows", 3 * row, [&] {
+    ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
+  });
   const int64_t targets = std::min<int64_t>(T, 2048), chunk = 16032;  // an eighth of the vocabulary
   const Block<float> logits(targets * chunk), expected(targets * kHidden), softmax(targets * 4);
   const Block<act_t> terms(targets * chunk);
@@ -422,8 +421,7 @@ void decode_layer(int64_t m, const DecodeWeights& weights, const std::function<v
     attention();
     decode(delta.data, kHidden, att, weights.group({kHidden}, kHidden, kRank, next(1)));
     normed(kHidden + 2 * kRank);
-    decode(gate_up.data, 2 * kFfn, in.data,
-           weights.group({kFfn, kFfn}, kHidden, kRank, next(2)));
+    decode(gate_up.data, 2 * kFfn, in.data, weights.group({kFfn, kFfn}, kHidden, kRank, next(2)));
     ops::swiglu_forward(mlp.data, kFfn + kRank, gate_up.data, m, kFfn, device());
     decode(delta.data, kHidden, mlp.data, weights.group({kHidden}, kFfn, kRank, next(3)));
   });
