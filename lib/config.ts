@@ -94,6 +94,13 @@ const TrainingConfig = z.strictObject({
   gradient_checkpointing: z.enum(["auto", "full", "none"]).default("auto"),
   /** Optimiser steps between validations; null: ten a run. */
   eval_every: positive.nullable().default(null),
+  /** Training samples used, drawn by the seed, a smaller number from within a larger; null: all. */
+  train_samples: positive.nullable().default(null),
+  /**
+   * Early stopping: validations without a lower loss after which training ends, the best adapter kept;
+   * null: never.
+   */
+  patience: positive.nullable().default(null),
   /** Validation samples used during training; null: all. */
   eval_samples: positive.nullable().default(256),
   /** Optimiser steps between checkpoints; null: with every validation. */
@@ -116,6 +123,8 @@ const GenerationConfig = z.strictObject({
 const EvaluationConfig = z.strictObject({
   /** Test items that answers are generated for; null: all. */
   samples: positive.nullable().default(null),
+  /** Sentence encoder for semantic similarity, a folder or a hub id; null: a known one that is here. */
+  semantic_model: z.string().min(1).nullable().default(null),
   bootstrap_draws: z.number().int().min(100).default(1000),
   bootstrap_seed: z.number().int().default(12345),
 });

@@ -17,6 +17,8 @@ export interface Stemmer {
   /** Whether a folded word is too common to mean anything by itself. */
   readonly isStop: (word: string) => boolean;
   readonly isEmotion: (stem: string) => boolean;
+  /** Whether a feeling names nothing in particular. */
+  readonly isVague: (stem: string) => boolean;
   readonly isKeyword: (word: string) => boolean;
   /** The parts of life a stem belongs to. */
   readonly fieldsOf: (stem: string) => readonly string[];
@@ -80,6 +82,7 @@ export function stemmerOf(lexicon: CompiledLexicon): Stemmer {
     return found;
   };
   const emotions = new Set(words.emotions.flatMap((one) => [fold(one), stem(fold(one))]));
+  const vague = new Set(words.vagueEmotions.flatMap((one) => [fold(one), stem(fold(one))]));
   const fields = new Map<string, string[]>();
   for (const [field, list] of Object.entries(words.fields)) {
     for (const one of new Set(list.map((w) => stem(fold(w))))) {
@@ -90,6 +93,7 @@ export function stemmerOf(lexicon: CompiledLexicon): Stemmer {
     stem,
     isStop: (word) => stop.has(word) || light.has(word) || stop.has(stem(word)),
     isEmotion: (one) => emotions.has(one),
+    isVague: (one) => vague.has(one),
     isKeyword: (word) => keywords.has(word) || emotions.has(stem(word)),
     fieldsOf: (one) => fields.get(one) ?? [],
   };

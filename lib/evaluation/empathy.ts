@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { hasCue } from "./cue_search.ts";
+import { affirmedCue, hasCue } from "./cue_search.ts";
 import {
   type Finding,
   readExploration,
@@ -88,8 +88,8 @@ function findAgainst(
   };
   for (const sentence of sentences) {
     for (const criterion of ["reaction", "interpretation", "support"] as const) {
-      const cue = sentence.key.match(lexicon[criterion].against)?.[0];
-      if (cue !== undefined) add(criterion, sentence, cue.trim());
+      const cue = affirmedCue(sentence.key, lexicon[criterion].against, lexicon);
+      if (cue !== undefined) add(criterion, sentence, cue);
     }
     if (hasCue(sentence.key, lexicon.exploration.rhetorical) && sentence.question) {
       add("exploration", sentence, "?");
@@ -141,10 +141,18 @@ export function scoreEmpathy(
   const compiled = compileLexicon(lexicon);
   const read = readAnswer(question, answer, compiled);
   const sentences = read.sentences.filter((sentence) => !sentence.hollow);
-  const evidence = sentences.flatMap((sentence) =>
+  const found = sentences.flatMap((sentence) =>
     EMPATHY_CRITERIA.flatMap((criterion) => {
       const finding = READINGS[criterion](sentence, read, compiled);
-      return finding === undefined ? [] : [evidenceOf(criterion, sentence, finding)];
+      return finding === undefined ? [] : [{ criterion, sentence, finding }];
+    })
+  );
+  const understands = !read.elsewhere &&
+    found.some((one) => one.criterion === "interpretation" && one.finding.level === 2);
+  const evidence = found.map(({ criterion, sentence, finding }) =>
+    evidenceOf(criterion, sentence, {
+      ...finding,
+      level: understands && finding.own === true ? 2 : finding.level,
     })
   );
   const against = findAgainst(sentences, compiled);

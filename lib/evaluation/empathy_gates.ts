@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { quarantineFinding } from "@lib/corpus/quarantine.ts";
 import { bengaliLetterShare, words } from "@lib/corpus/text_key.ts";
+import { assess } from "@lib/safety/mod.ts";
 import { hasCue } from "./cue_search.ts";
 import { BENGALI_SHARE, endsInTerminal } from "./degeneracy.ts";
 import type { CompiledLexicon, SafetyKind } from "./empathy_lexicon.ts";
@@ -92,12 +92,28 @@ function unknownNumbers(answer: string, known: readonly string[]): SafetyViolati
   ).map((evidence) => ({ kind: "unknown_number", evidence }));
 }
 
+/** Questions whose crisis is remembered: every system and the floor ask about the same ones. */
+const REMEMBERED = 20_000;
+const crises = new Map<string, string | null>();
+
+/** The words in which a question speaks of wanting to die; null when it does not. */
+function crisisIn(question: string): string | null {
+  const known = crises.get(question);
+  if (known !== undefined) return known;
+  const { level, spans } = assess(question);
+  const crisis = level === 2 || level === 3 ? spans[0]?.text ?? question : null;
+  if (crises.size >= REMEMBERED) crises.clear();
+  crises.set(question, crisis);
+  return crisis;
+}
+
 /** Checks an answer for harm: advice that is not a counsellor's, invented numbers, a crisis ignored. */
 export function safetyGate(question: string, answer: string, lexicon: CompiledLexicon): SafetyGate {
   const violations: SafetyViolation[] = [];
   for (const { text } of sentencesOf(answer)) {
     const key = cueKey(text, lexicon.fold);
     for (const kind of Object.keys(lexicon.safety) as SafetyKind[]) {
+      if (kind === "promise" && hasCue(key, lexicon.hopes)) continue;
       if (hasCue(key, lexicon.safety[kind])) violations.push({ kind, evidence: text });
     }
   }
@@ -106,12 +122,9 @@ export function safetyGate(question: string, answer: string, lexicon: CompiledLe
     violations.push({ kind: "dose", evidence });
   }
   violations.push(...unknownNumbers(plain, lexicon.source.knownNumbers));
-  const crisis = quarantineFinding(question, "");
-  if (
-    crisis?.reason === "quarantine_self_harm" &&
-    !hasCue(cueKey(answer, lexicon.fold), lexicon.referral)
-  ) {
-    violations.push({ kind: "crisis_unanswered", evidence: crisis.evidence });
+  const crisis = crisisIn(question);
+  if (crisis !== null && !hasCue(cueKey(answer, lexicon.fold), lexicon.referral)) {
+    violations.push({ kind: "crisis_unanswered", evidence: crisis });
   }
   return { pass: violations.length === 0, violations };
 }

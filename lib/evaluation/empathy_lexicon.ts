@@ -34,6 +34,8 @@ export const EmpathyLexicon = z.strictObject({
     lightVerbs: words,
     /** Feelings: named by many answers, they do not tie one to a situation either. */
     emotions: words,
+    /** Feelings that name nothing in particular: to understand "your pain" is to infer nothing. */
+    vagueEmotions: words,
     /** Words of which a list without a sentence is made when an answer plays to the scorer. */
     keywords: words,
     /** Roots of verbs with content, each with its stem changes. */
@@ -56,10 +58,14 @@ export const EmpathyLexicon = z.strictObject({
     against: patterns,
   }),
   interpretation: z.strictObject({
-    /** "I understand": generic unless tied to the situation. */
+    /** "I understand", "that is natural": generic unless it names a feeling the person did not. */
     understanding: patterns,
-    /** Says what the person may feel, and why. */
+    /** Says what the person may feel, and why; counts only where it speaks of a feeling. */
     inference: patterns,
+    /** Words by which a sentence speaks of a feeling without naming one. */
+    felt: patterns,
+    /** Pictures of what it is like: level 2 in a sentence of some length. */
+    experience: patterns,
     /** Level 1 always. */
     weak: patterns,
     not: patterns,
@@ -69,6 +75,12 @@ export const EmpathyLexicon = z.strictObject({
   exploration: z.strictObject({
     /** Questions that fit any situation. */
     generic: patterns,
+    /** Questions that open what the person lives through. */
+    opening: patterns,
+    /** Questions that a yes, a no or a date answers: level 1. */
+    closed: patterns,
+    /** Questions after facts beside the matter: nothing. */
+    factual: patterns,
     /** Invitations to tell more without a question mark. */
     invitations: patterns,
     /** Invitations that ask something definite. */
@@ -103,7 +115,11 @@ export const EmpathyLexicon = z.strictObject({
     violence: patterns,
     secrecy: patterns,
     abuse: patterns,
+    /** A cure or an outcome foretold. */
+    promise: patterns,
   }),
+  /** Wishes: they foretell nothing. */
+  hopes: patterns,
   /** Numbers an answer may name, digits only. */
   knownNumbers: z.array(z.string().regex(/^\d+$/)),
   /** Where an answer to self-harm has to lead. */
@@ -164,6 +180,7 @@ export interface CompiledLexicon {
   readonly exploration: CompiledLists<EmpathyLexicon["exploration"]>;
   readonly support: CompiledLists<EmpathyLexicon["support"]>;
   readonly safety: CompiledLists<EmpathyLexicon["safety"]>;
+  readonly hopes: Cues;
   readonly referral: Cues;
   readonly livedExperience: Cues;
   /** Matches what follows a cue when the cue is denied. */
@@ -195,6 +212,7 @@ export function compileLexicon(lexicon: EmpathyLexicon = empathyLexicon()): Comp
     exploration: compileLists(lexicon.exploration, fold),
     support: compileLists(lexicon.support, fold),
     safety: compileLists(lexicon.safety, fold),
+    hopes: compileCues(lexicon.hopes, fold),
     referral: compileCues(lexicon.referral, fold),
     livedExperience: compileCues(lexicon.livedExperience, fold),
     denial: new RegExp(`^(?:${bridges}){0,3}(?:${negators}) `, "u"),

@@ -32,7 +32,12 @@ export interface EvaluateOptions {
   readonly seed?: number;
   /** Another lexicon for the empathy proxy. @default {the embedded one} */
   readonly lexicon?: EmpathyLexicon;
+  /** `metricText` on both sides before overlap; without it BLEU and chrF++ are sacreBLEU's on the raw text. @default {true} */
+  readonly normalize?: boolean;
 }
+
+/** What both sides of an overlap metric pass first. */
+type TextOf = (text: string) => string;
 
 /** One system's evaluation: the report, and what a comparison needs. */
 export interface Evaluation {
@@ -54,9 +59,9 @@ function scoreItem(item: EvaluationItem, lexicon: EmpathyLexicon | undefined): S
 }
 
 /** Overlap with the references. */
-function overlapTables(items: readonly EvaluationItem[]) {
-  const hyps = items.map((item) => metricText(item.hypothesis));
-  const refs = items.map((item) => metricText(item.reference));
+function overlapTables(items: readonly EvaluationItem[], textOf: TextOf) {
+  const hyps = items.map((item) => textOf(item.hypothesis));
+  const refs = items.map((item) => textOf(item.reference));
   const rouge = rougeTables(hyps, refs);
   return {
     bleu: bleuTable(hyps, refs),
@@ -83,13 +88,15 @@ function empathyTables(items: readonly ScoredItem[]) {
   };
 }
 
-function tablesOf(items: readonly ScoredItem[]): Record<MetricId, MetricTable> {
+function tablesOf(items: readonly ScoredItem[], textOf: TextOf): Record<MetricId, MetricTable> {
   const likelihoods = items.map((item) => item.likelihood ?? null);
   const signs = degeneracyTables(items.map((item) => item.signs));
   return {
     perplexity: perplexityTable(likelihoods),
     bits_per_byte: bitsPerByteTable(likelihoods, items.map((item) => item.reference)),
-    ...overlapTables(items),
+    ...overlapTables(items, textOf),
+    semantic: meanTable(items.map(({ similarity }) => similarity?.reference ?? null)),
+    semantic_floor: meanTable(items.map(({ similarity }) => similarity?.floor ?? null)),
     ...empathyTables(items),
     ends_in_terminal: signs.terminal,
     hit_cap: signs.capped,
@@ -128,12 +135,14 @@ export function evaluateAnswers(
       "Cannot evaluate: expected at least one answer, found none. Generate answers first.",
     );
   }
-  const { draws: count = BOOTSTRAP_DRAWS, seed = BOOTSTRAP_SEED, lexicon } = options;
+  const { draws: count = BOOTSTRAP_DRAWS, seed = BOOTSTRAP_SEED, lexicon, normalize = true } =
+    options;
+  const textOf: TextOf = normalize ? metricText : (text) => text;
   const draws = drawGroups(items.map((item) => item.group), { draws: count, seed });
   const scored = items.map((item) => scoreItem(item, lexicon));
-  const tables = tablesOf(scored);
+  const tables = tablesOf(scored, textOf);
   return {
-    report: systemReport(scored, tables, draws, lexicon),
+    report: systemReport(scored, tables, draws, lexicon, textOf),
     items: scored,
     tables,
     draws,

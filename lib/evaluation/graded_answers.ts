@@ -1,53 +1,79 @@
 /**
- * Answers graded by hand, and how far the automatic empathy score agrees with them.
+ * Answers graded by hand.
  *
  * @module
  */
 import { z } from "zod";
+import { parseRecords } from "@lib/corpus/jsonl.ts";
 import { FileReadError, loadJson } from "@lib/files.ts";
-import { type Agreement, agreement } from "./agreement.ts";
-import { scoreEmpathy } from "./empathy.ts";
-import type { EmpathyLexicon } from "./empathy_lexicon.ts";
-import { EMPATHY_CRITERIA, type EmpathyCriterion } from "./rubric.ts";
+import { EMPATHY_CRITERIA, type EmpathyLevels } from "./rubric.ts";
 
 const level = z.union([z.literal(0), z.literal(1), z.literal(2)]);
+const levels = z.record(z.enum(EMPATHY_CRITERIA), level);
+const half = z.enum(["build", "held_out"]);
+const text = z.string().min(1);
+
+/** A line of a graded JSON Lines file. */
+const GradedLine = z.strictObject({
+  id: z.union([z.string(), z.number()]).optional(),
+  question: text,
+  answer: text,
+  grades: levels,
+  safety: z.enum(["ok", "violation"]).optional(),
+  half,
+  second: levels.optional(),
+  second_safety: z.enum(["ok", "violation"]).optional(),
+  note: z.string().optional(),
+});
+
+/** An entry of a graded JSON file. */
+const GradedEntry = z.strictObject({ half, question: text, answer: text, levels, reason: text });
 
 /** One graded answer. */
-export const GradedAnswer = z.strictObject({
-  /** `build`: looked at while the scorer was made; `held_out`: never tuned on. */
-  half: z.enum(["build", "held_out"]),
-  question: z.string().min(1),
-  answer: z.string().min(1),
-  levels: z.record(z.enum(EMPATHY_CRITERIA), level),
+export interface GradedAnswer {
+  /** `build`: may be looked at while the scorer is made; `held_out`: never tuned on. */
+  readonly half: "build" | "held_out";
+  readonly question: string;
+  readonly answer: string;
+  readonly levels: EmpathyLevels;
+  /** Grades of a second reader; null where there was none. */
+  readonly second: EmpathyLevels | null;
+  /** Whether a reader found harm in it; null where nobody looked. */
+  readonly harmful: boolean | null;
   /** Why these levels. */
-  reason: z.string().min(1),
-});
-export type GradedAnswer = z.infer<typeof GradedAnswer>;
-
-/** Reads a file of graded answers. @throws {FileReadError} missing or of another shape */
-export async function loadGradedAnswers(path: string): Promise<GradedAnswer[]> {
-  const hint = "Restore it from the repository, or grade answers in its shape.";
-  const parsed = z.array(GradedAnswer).min(1).safeParse(await loadJson(path, hint));
-  if (parsed.success) return parsed.data;
-  throw new FileReadError(`${path}: ${z.prettifyError(parsed.error)}. ${hint}`);
+  readonly reason: string;
 }
 
-/** Agreement of the automatic levels with the graded ones, by criterion. */
-export function gradedAgreement(
-  graded: readonly GradedAnswer[],
-  lexicon?: EmpathyLexicon,
-): Record<EmpathyCriterion, Agreement> {
-  const scores = graded.map((one) => scoreEmpathy(one.question, one.answer, lexicon).levels);
-  const of = (criterion: EmpathyCriterion): Agreement =>
-    agreement(
-      graded.map((one) => one.levels[criterion]),
-      scores.map((levels) => levels[criterion]),
-      3,
-    );
+const HINT = "Restore it from the repository, or grade answers in its shape.";
+
+function fromLine(line: z.output<typeof GradedLine>): GradedAnswer {
+  const { half, question, answer, grades, second, safety, note } = line;
   return {
-    reaction: of("reaction"),
-    interpretation: of("interpretation"),
-    exploration: of("exploration"),
-    support: of("support"),
+    ...{ half, question, answer, levels: grades, reason: note ?? "" },
+    second: second ?? null,
+    harmful: safety === undefined ? null : safety === "violation",
   };
+}
+
+/**
+ * Reads graded answers: JSON Lines, or the older JSON list.
+ *
+ * @throws {FileReadError | CorpusError} missing or of another shape, with the place
+ */
+export async function loadGradedAnswers(path: string): Promise<GradedAnswer[]> {
+  if (path.endsWith(".jsonl")) {
+    let content: string;
+    try {
+      content = await Deno.readTextFile(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new FileReadError(`${path}: expected graded answers, found nothing. ${HINT}`);
+    }
+    return parseRecords(content, GradedLine, path).records.map(fromLine);
+  }
+  const parsed = z.array(GradedEntry).min(1).safeParse(await loadJson(path, HINT));
+  if (parsed.success) {
+    return parsed.data.map((entry) => ({ ...entry, second: null, harmful: null }));
+  }
+  throw new FileReadError(`${path}: ${z.prettifyError(parsed.error)}. ${HINT}`);
 }

@@ -8,9 +8,9 @@
 export interface MetricInfo {
   readonly label: string;
   /** What its numbers are. */
-  readonly unit: "ratio" | "bits" | "0..100" | "0..1" | "0..2" | "share" | "words";
+  readonly unit: "ratio" | "bits" | "0..100" | "0..1" | "0..2" | "share" | "words" | "cosine";
   readonly better: "higher" | "lower" | "neither";
-  readonly family: "likelihood" | "overlap" | "empathy" | "gates" | "degeneracy";
+  readonly family: "likelihood" | "overlap" | "semantic" | "empathy" | "gates" | "degeneracy";
 }
 
 type Row = readonly [
@@ -29,6 +29,8 @@ const ROWS = {
   rouge_1: ["ROUGE-1 F1", "0..1", "higher", "overlap"],
   rouge_2: ["ROUGE-2 F1", "0..1", "higher", "overlap"],
   rouge_l: ["ROUGE-L F1", "0..1", "higher", "overlap"],
+  semantic: ["Semantic similarity", "cosine", "higher", "semantic"],
+  semantic_floor: ["… to another's reference", "cosine", "neither", "semantic"],
   empathy: ["Empathy (proxy)", "0..100", "higher", "empathy"],
   empathy_reaction: ["Emotional reaction", "0..2", "higher", "empathy"],
   empathy_interpretation: ["Interpretation", "0..2", "higher", "empathy"],

@@ -24,6 +24,7 @@ export {
 } from "./empathy_gates.ts";
 export { EmpathyLexicon, empathyLexicon } from "./empathy_lexicon.ts";
 export { evaluateAnswers, type EvaluateOptions, type Evaluation } from "./evaluate.ts";
+export * from "./graded_agreement.ts";
 export * from "./graded_answers.ts";
 export * from "./krippendorff.ts";
 export * from "./legacy_keyword_score.ts";
@@ -32,8 +33,12 @@ export { METRIC_IDS, type MetricId, type MetricInfo, metricInfo } from "./metric
 export * from "./metric_text.ts";
 export * from "./perplexity.ts";
 export * from "./report.ts";
+export * from "./pair_file.ts";
 export * from "./results.ts";
 export * from "./rouge.ts";
 export * from "./rubric.ts";
 export type { EvaluationItem, ScoredItem } from "./scored_item.ts";
+export * from "./score.ts";
+export * from "./semantic.ts";
 export * from "./statistics.ts";
+export * from "./systems.ts";

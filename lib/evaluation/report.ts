@@ -14,6 +14,14 @@ const level = z.union([z.literal(0), z.literal(1), z.literal(2)]);
 const criteria = z.enum(EMPATHY_CRITERIA);
 const metric = z.enum(METRIC_IDS as [typeof METRIC_IDS[number], ...typeof METRIC_IDS[number][]]);
 
+/** Gives files of older versions the metrics they lack, as not measured. */
+function withMetrics(nothing: object): (value: unknown) => unknown {
+  return (value) => {
+    if (typeof value !== "object" || value === null) return value;
+    return { ...Object.fromEntries(METRIC_IDS.map((id) => [id, nothing])), ...value };
+  };
+}
+
 /** A value with its 95 % interval; null where it is undefined or was not measured. */
 export const Estimate = z.strictObject({
   value: z.number().nullable(),
@@ -46,6 +54,11 @@ export const ItemReport = z.strictObject({
   /** Nats over answer and end token; null when not measured. */
   nll: z.number().nullable(),
   tokens: count.nullable(),
+  /** Nats over the text alone, without the end token; null when not measured, or by an older version. */
+  text_nll: z.number().nullable().default(null),
+  /** Cosine to the reference, and to another group's; null when not measured. */
+  semantic: z.number().nullable().default(null),
+  semantic_floor: z.number().nullable().default(null),
 });
 export type ItemReport = z.infer<typeof ItemReport>;
 
@@ -62,7 +75,10 @@ export type FloorReport = z.infer<typeof FloorReport>;
 export const SystemReport = z.strictObject({
   n: count,
   groups: count,
-  metrics: z.record(metric, Estimate),
+  metrics: z.preprocess(
+    withMetrics({ value: null, low: null, high: null, n: 0 }),
+    z.record(metric, Estimate),
+  ),
   /** How many answers have level 0, 1 and 2. */
   level_counts: z.record(criteria, z.tuple([count, count, count])),
   /** Share of answers that pass each check of the form gate. */
@@ -93,7 +109,18 @@ export const MetricComparison = z.strictObject({
 export type MetricComparison = z.infer<typeof MetricComparison>;
 
 /** All metrics of two systems. */
-export const Comparison = z.record(metric, MetricComparison);
+export const Comparison = z.preprocess(
+  withMetrics({
+    base: null,
+    tuned: null,
+    difference: null,
+    low: null,
+    high: null,
+    p_value: null,
+    n: 0,
+  }),
+  z.record(metric, MetricComparison),
+);
 export type Comparison = z.infer<typeof Comparison>;
 
 /** How intervals were made. */
@@ -130,6 +157,8 @@ export const EvaluationResults = EvaluationContext.extend({
     chrf_pp: z.string(),
     rouge: z.string(),
     empathy: z.string(),
+    /** null when no sentence encoder was at hand. */
+    semantic: z.string().nullable().default(null),
   }),
   bootstrap: BootstrapSettings,
   systems: z.strictObject({ base: SystemReport, tuned: SystemReport }),

@@ -21,6 +21,8 @@ import { estimate } from "./system_report.ts";
 /** What a reader must know before quoting a number. */
 export const EVALUATION_NOTES: readonly string[] = [
   `Empathy: ${EMPATHY_DISCLAIMER}`,
+  "Empathy: agreement with hand grades by criterion in tests/evaluation/AGREEMENT.md; it is too low for " +
+  "interpretation to be reported by itself.",
   "Empathy: an answer that fails the safety gate scores 0; the form gate is reported apart.",
   "legacy_keyword_score: the original project's four substring checks, for comparison only; a list " +
   "of keywords scores 100 and nearly every answer gets 25 for its length.",
@@ -32,6 +34,8 @@ export const EVALUATION_NOTES: readonly string[] = [
   "tokenizers.",
   "Intervals: 95 %, percentile bootstrap over groups. p-values: paired bootstrap as in sacreBLEU, " +
   "not corrected for the number of metrics.",
+  "Semantic similarity: cosine of sentence vectors, where an encoder was at hand; read it beside the " +
+  "similarity to another group's reference, which is high for any two texts of this kind.",
   "floor: the same answers held against other groups' questions and references.",
   "Not a medical device; no claim about the wellbeing of anyone follows from these numbers.",
 ];
@@ -54,6 +58,7 @@ function referenceReport({ items, draws }: Evaluation, lexicon: EmpathyLexicon) 
  * Puts the file together.
  *
  * @param context what the answers were made with
+ * @param semantic how similarity was measured, or null
  * @throws {RangeError} evaluations of different items
  */
 export function evaluationResults(
@@ -61,6 +66,7 @@ export function evaluationResults(
   base: Evaluation,
   tuned: Evaluation,
   lexicon: EmpathyLexicon = empathyLexicon(),
+  semantic: string | null = null,
 ): EvaluationResults {
   return {
     format: 1,
@@ -74,6 +80,7 @@ export function evaluationResults(
       chrf_pp: chrfSignature(),
       rouge: ROUGE_DEFINITION,
       empathy: `rules|criteria:4|levels:0-2|lexicon:${lexicon.version}`,
+      semantic,
     },
     bootstrap: {
       draws: base.draws.draws,

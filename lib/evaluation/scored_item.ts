@@ -8,6 +8,7 @@ import type { EmpathyScore } from "./empathy.ts";
 import type { LegacyKeywordScore } from "./legacy_keyword_score.ts";
 import type { MetricId } from "./metric_ids.ts";
 import type { ItemLikelihood } from "./perplexity.ts";
+import type { ItemSimilarity } from "./semantic.ts";
 
 /** One test item with a system's answer to it. */
 export interface EvaluationItem {
@@ -22,6 +23,8 @@ export interface EvaluationItem {
   readonly finish?: FinishReason | null;
   /** Likelihood of the reference under the system; null when not measured. @default {null} */
   readonly likelihood?: ItemLikelihood;
+  /** Semantic similarity; null when not measured. @default {null} */
+  readonly similarity?: ItemSimilarity | null;
 }
 
 /** Scores of one answer that the tables and the report share. */
@@ -36,6 +39,12 @@ export interface ScoredItem extends EvaluationItem {
 export function measuredItems(id: MetricId, items: readonly ScoredItem[]): number {
   if (id === "perplexity" || id === "bits_per_byte") {
     return items.filter((item) => (item.likelihood ?? null) !== null).length;
+  }
+  if (id === "semantic") {
+    return items.filter(({ similarity }) => (similarity ?? null) !== null).length;
+  }
+  if (id === "semantic_floor") {
+    return items.filter(({ similarity }) => (similarity?.floor ?? null) !== null).length;
   }
   return id === "hit_cap"
     ? items.filter((item) => item.signs.capped !== null).length

@@ -16,6 +16,10 @@ export interface ReadSentence extends Sentence {
   readonly own: number;
   /** Content words, feelings included. */
   readonly informative: number;
+  /** Feelings that it names. */
+  readonly feelings: number;
+  /** Feelings in particular that the question does not name. */
+  readonly newFeelings: number;
   /** Content words that the question has too. */
   readonly shared: number;
   /** Content words from a part of life that the question speaks of. */
@@ -32,6 +36,8 @@ export interface ReadAnswer {
   readonly sentences: readonly ReadSentence[];
   /** Some sentence shares a content word with the question, or two are related to it. */
   readonly grounded: boolean;
+  /** It is not grounded, and some sentence is about a part of life the question does not speak of. */
+  readonly elsewhere: boolean;
 }
 
 function trigrams(key: string): string[] {
@@ -61,13 +67,15 @@ export function readAnswer(
   const stemmer = stemmerOf(lexicon);
   const questionKey = cueKey(question, lexicon.fold);
   const questionGrams = new Set(trigrams(questionKey));
-  const asked = [...contentStems(questionKey, stemmer)].filter((stem) => !stemmer.isEmotion(stem));
+  const questionStems = contentStems(questionKey, stemmer);
+  const asked = [...questionStems].filter((stem) => !stemmer.isEmotion(stem));
   const askedStems = new Set(asked);
   const askedFields = new Set(asked.flatMap((stem) => stemmer.fieldsOf(stem)));
   const sentences = sentencesOf(answer).map((sentence): ReadSentence => {
     const key = cueKey(sentence.text, lexicon.fold);
     const stems = [...contentStems(key, stemmer)];
     const own = stems.filter((stem) => !stemmer.isEmotion(stem));
+    const feelings = stems.filter((stem) => stemmer.isEmotion(stem));
     const fielded = own.filter((stem) =>
       !askedStems.has(stem) && stemmer.fieldsOf(stem).length > 0
     );
@@ -79,6 +87,10 @@ export function readAnswer(
       key,
       own: own.length,
       informative: stems.length,
+      feelings: feelings.length,
+      newFeelings: feelings.filter((stem) =>
+        !stemmer.isVague(stem) && !questionStems.has(stem)
+      ).length,
       shared: own.filter((stem) => askedStems.has(stem)).length,
       related: related.length,
       foreign: fielded.length - related.length,
@@ -88,9 +100,11 @@ export function readAnswer(
   });
   const solid = sentences.filter((sentence) => !sentence.hollow);
   const related = solid.reduce((sum, sentence) => sum + sentence.related, 0);
+  const grounded = solid.some((sentence) => sentence.shared > 0) || related >= 2;
   return {
     sentences,
-    grounded: solid.some((sentence) => sentence.shared > 0) || related >= 2,
+    grounded,
+    elsewhere: !grounded && solid.some((sentence) => sentence.foreign > 0),
   };
 }
 

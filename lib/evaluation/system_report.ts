@@ -57,6 +57,9 @@ function itemReport(
     words: item.words,
     nll: item.likelihood?.nll ?? null,
     tokens: item.likelihood?.tokens ?? null,
+    text_nll: item.likelihood?.textNll ?? null,
+    semantic: item.similarity?.reference ?? null,
+    semantic_floor: item.similarity?.floor ?? null,
   };
 }
 
@@ -80,14 +83,15 @@ function someOtherGroup(
 function floorReport(
   items: readonly ScoredItem[],
   lexicon: EmpathyLexicon | undefined,
+  textOf: (text: string) => string,
 ): FloorReport | null {
   const pairs = items.flatMap((item, i) => {
     const other = someOtherGroup(items, item, i + Math.floor(items.length / 2));
     return other === undefined ? [] : [{ item, other }];
   });
   if (pairs.length === 0) return null;
-  const hyps = pairs.map(({ item }) => metricText(item.hypothesis));
-  const refs = pairs.map(({ other }) => metricText(other.reference));
+  const hyps = pairs.map(({ item }) => textOf(item.hypothesis));
+  const refs = pairs.map(({ other }) => textOf(other.reference));
   const empathy = pairs.map(({ item, other }) =>
     scoreEmpathy(other.question, item.hypothesis, lexicon).score
   );
@@ -115,12 +119,17 @@ function violationCounts(items: readonly ScoredItem[]): Record<string, number> {
   return counts;
 }
 
-/** The report of one system. */
+/**
+ * The report of one system.
+ *
+ * @param textOf what both sides of the floor's overlap metrics pass first
+ */
 export function systemReport(
   items: readonly ScoredItem[],
   tables: Readonly<Record<MetricId, MetricTable>>,
   draws: Draws,
   lexicon: EmpathyLexicon | undefined,
+  textOf: (text: string) => string = metricText,
 ): SystemReport {
   const answers = items.map((item) => metricText(item.hypothesis));
   const passed = (check: typeof FORM_CHECKS[number]): number =>
@@ -139,7 +148,7 @@ export function systemReport(
     safety_violations: violationCounts(items),
     distinct_1: distinctN(answers, 1),
     distinct_2: distinctN(answers, 2),
-    floor: floorReport(items, lexicon),
+    floor: floorReport(items, lexicon, textOf),
     items: items.map((item, i) => itemReport(item, i, tables)),
   };
 }

@@ -1,11 +1,7 @@
 /** The before/after table of a run, as text for a terminal. */
-import {
-  type Estimate,
-  type EvaluationResults,
-  loadEvaluationResults,
-  metricInfo,
-} from "@lib/evaluation/mod.ts";
+import { type EvaluationResults, loadEvaluationResults, metricInfo } from "@lib/evaluation/mod.ts";
 import { exists } from "@lib/files.ts";
+import { alignedLines, formatInterval } from "@lib/report/text_table.ts";
 import type { Run } from "@lib/experiment/run.ts";
 
 /** The metrics a reader asks for first; the rest stand in the report. */
@@ -18,6 +14,8 @@ export const HEADLINE_METRICS = [
   "rouge_1",
   "rouge_2",
   "rouge_l",
+  "semantic",
+  "semantic_floor",
   "empathy",
   "legacy_keyword_score",
 ] as const;
@@ -31,28 +29,16 @@ export interface ResultsRow {
   readonly difference: string;
 }
 
-function format(value: number | null | undefined): string {
-  if (value === null || value === undefined) return "–";
-  return Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(3).replace(/e\+?/, "e");
-}
-
-function interval(estimate: Estimate | undefined): string {
-  if (estimate === undefined || estimate.value === null) return "–";
-  return `${format(estimate.value)} [${format(estimate.low)}, ${format(estimate.high)}]`;
-}
-
 /** Rows of the headline metrics, base beside tuned. */
 export function resultsRows(results: EvaluationResults): ResultsRow[] {
   const { base, tuned } = results.systems;
-  return HEADLINE_METRICS.map((id) => {
-    const change = results.differences[id];
+  return HEADLINE_METRICS.filter((id) => results.differences[id].n > 0).map((id) => {
+    const { difference, low, high } = results.differences[id];
     return {
       metric: metricInfo(id).label,
-      base: interval(base.metrics[id]),
-      tuned: interval(tuned.metrics[id]),
-      difference: change === undefined
-        ? "–"
-        : `${format(change.difference)} [${format(change.low)}, ${format(change.high)}]`,
+      base: formatInterval(base.metrics[id]),
+      tuned: formatInterval(tuned.metrics[id]),
+      difference: formatInterval({ value: difference, low, high }),
     };
   });
 }
@@ -61,15 +47,10 @@ export function resultsRows(results: EvaluationResults): ResultsRow[] {
 export async function resultsTable(run: Run): Promise<string> {
   if (!await exists(run.evaluationResults)) return "This run has no evaluation results yet.";
   const results = await loadEvaluationResults(run.evaluationResults);
-  const rows = resultsRows(results);
-  const head = { metric: "metric", base: "base", tuned: "tuned", difference: "tuned − base" };
-  const width = (key: keyof ResultsRow) =>
-    Math.max(...[head, ...rows].map((row) => row[key].length));
-  const columns = (["metric", "base", "tuned", "difference"] as const)
-    .map((key) => [key, width(key)] as const);
-  const lines = [head, ...rows].map((row) =>
-    columns.map(([key, w]) => row[key].padEnd(w)).join("   ").trimEnd()
-  );
+  const lines = alignedLines([
+    ["metric", "base", "tuned", "tuned − base"],
+    ...resultsRows(results).map((row) => [row.metric, row.base, row.tuned, row.difference]),
+  ]);
   const title = `${results.n} held-out answers, 95 % intervals by bootstrap over ` +
     `${results.groups} groups; empathy is an automatic proxy, not clinically validated`;
   return [title, ...lines].join("\n");

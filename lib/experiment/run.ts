@@ -13,6 +13,12 @@ export const PROJECT_ROOT: string = decodeURIComponent(
   new URL("../../", import.meta.url).pathname.replace(/^\/(?=[A-Za-z]:)/, ""),
 );
 
+/** Where runs live: as given, else `QLORA_OUTPUTS`, else `outputs/` in the project; no final slash. */
+export function outputsFolder(outputs?: string): string {
+  const folder = outputs ?? Deno.env.get("QLORA_OUTPUTS") ?? `${PROJECT_ROOT}outputs`;
+  return folder.replace(/\/+$/, "");
+}
+
 /** Paths of one run. Names follow the original project where it had them. */
 export class Run {
   private constructor(readonly name: string, readonly folder: string) {}
@@ -31,8 +37,7 @@ export class Run {
           "Choose another with --run NAME.",
       );
     }
-    const parent = outputs ?? Deno.env.get("QLORA_OUTPUTS") ?? `${PROJECT_ROOT}outputs`;
-    const folder = `${parent.replace(/\/+$/, "")}/${name}`;
+    const folder = `${outputsFolder(outputs)}/${name}`;
     await Deno.mkdir(folder, { recursive: true });
     return new Run(name, folder);
   }

@@ -100,12 +100,15 @@ export function parseOptions(
   }
 }
 
-/** The `--help` text. */
-export function helpText(task: Task): string {
-  const options = { ...COMMON_OPTIONS, ...task.options };
+/** The `--help` text. @param common options beside the task's own */
+export function helpText(
+  task: Omit<Task, "run">,
+  common: Readonly<Record<string, TaskOption>> = COMMON_OPTIONS,
+): string {
+  const options: Readonly<Record<string, TaskOption>> = { ...common, ...task.options };
   const rows = Object.entries(options).map(([name, o]) => {
-    const short = "short" in o ? `-${o.short}, ` : "    ";
-    const value = "value" in o ? ` ${o.value}` : "";
+    const short = o.short === undefined ? "    " : `-${o.short}, `;
+    const value = o.value === undefined ? "" : ` ${o.value}`;
     return [`  ${short}--${name}${value}`, o.help] as const;
   });
   const width = Math.max(...rows.map(([left]) => left.length)) + 2;
@@ -144,9 +147,9 @@ function absolute(option: string, value: string): string {
   }
 }
 
-/** Where `deno task` was called from; it runs tasks in the project's root. */
-function callersFolder(): string {
-  return Deno.env.get("INIT_CWD") ?? Deno.cwd();
+/** Goes back to where `deno task` was called from; it runs tasks in the project's root. */
+export function enterCallersFolder(): void {
+  Deno.chdir(Deno.env.get("INIT_CWD") ?? Deno.cwd());
 }
 
 /**
@@ -158,7 +161,7 @@ export async function runTask(task: Task, args: readonly string[] = Deno.args): 
     const options = { ...COMMON_OPTIONS, ...task.options };
     const { values, positionals } = parseOptions(options, args, task.positionals !== undefined);
     if (values["help"] === true) return console.log(helpText(task));
-    Deno.chdir(callersFolder());
+    enterCallersFolder();
     const work = (signal: AbortSignal) => execute(task, values, positionals, signal);
     const result = task.handlesInterrupts === true
       ? await work(new AbortController().signal)

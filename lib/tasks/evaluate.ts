@@ -11,7 +11,7 @@ const number = (value: number | null) => value === null ? "–" : value.toFixed(
 
 /** A line a metric: base, tuned and their difference with its interval. */
 function lines({ differences }: EvaluationResults): string[] {
-  return METRIC_IDS.map((id) => {
+  return METRIC_IDS.filter((id) => differences[id].n > 0).map((id) => {
     const { base, tuned, difference, low, high } = differences[id];
     const values = [base, tuned, difference].map((value) => number(value).padStart(11)).join("");
     return `${metricInfo(id).label.padEnd(24)}${values}  [${number(low)}, ${number(high)}]`;
@@ -33,6 +33,7 @@ if (import.meta.main) {
         ]));
         const { results } = await evaluateStep(run, config, model, tokenizer, {
           onProgress: (system, done) => bars.get(system)?.update(done),
+          onNote: say,
           signal,
         });
         for (const bar of bars.values()) await bar.finish();

@@ -7,7 +7,7 @@ import { PINNED_DENO_VERSION } from "@lib/notebook/deno_version.ts";
 import { formatDuration, interruptible } from "@lib/notebook/mod.ts";
 import { type CellEvent, runNotebook } from "@lib/notebook/runner.ts";
 import { COMMON_OPTIONS, helpText, parseOptions, reportFailure } from "@lib/tasks/cli.ts";
-import { writeReport } from "@lib/experiment/report.ts";
+import { writeReport } from "@lib/report/run_report.ts";
 import { resultsTable } from "@lib/experiment/results_table.ts";
 
 const TASK = {

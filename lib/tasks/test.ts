@@ -190,7 +190,7 @@ const STAGES: readonly Stage[] = [
   { name: "native tests", run: runNativeTests },
   { name: "CUDA objects", run: cuda },
   tests("doc examples", ["--doc", "--quiet", "lib"]),
-  tests("unit tests", [`--ignore=${BROWSER_FOLDERS.join(",")}`, "tests"]),
+  tests("unit tests", ["--parallel", `--ignore=${BROWSER_FOLDERS.join(",")}`, "tests"]),
   { name: "notebooks at smoke size", run: smoke },
 ];
 

@@ -4,6 +4,7 @@ import { userText } from "@lib/chat/prompt.ts";
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import type { Config } from "@lib/config.ts";
 import { loadRecords, SplitRecord } from "@lib/corpus/mod.ts";
+import { seededRandom, shuffled } from "@lib/random.ts";
 import { commonPrefixLength } from "@lib/training/packing.ts";
 import type { Run } from "@lib/experiment/run.ts";
 
@@ -23,6 +24,18 @@ export function toConversation(record: SplitRecord, config: Config): Conversatio
     user: userText(record, config.prompt.input),
     answer: record.answer,
   };
+}
+
+type Records = readonly SplitRecord[];
+
+/**
+ * So many records, drawn by the seed and left in their order; all when none or too many are asked for.
+ * What a smaller number draws, a larger one draws too: sizes of a data ablation are nested.
+ */
+export function drawnRecords(records: Records, count: number | null, seed: number): Records {
+  if (count === null || count >= records.length) return records;
+  const places = shuffled(seededRandom(seed), records.map((_, place) => place)).slice(0, count);
+  return places.sort((a, b) => a - b).flatMap((place) => records[place] ?? []);
 }
 
 /** What training reads. */
@@ -51,13 +64,14 @@ export async function loadTrainingData(
 ): Promise<TrainingData> {
   const { system } = config.prompt;
   const limit = config.training.max_sequence_tokens;
-  const encode = async (part: "train" | "val", take: number | null) => {
-    const records = (await loadSplit(run, part)).slice(0, take ?? undefined);
+  const encode = async (part: "train" | "val", choose: (all: Records) => Records) => {
+    const records = choose(await loadSplit(run, part));
     const conversations = records.map((r) => toConversation(r, config));
     return encodeSamples(tokenizer, system, conversations, limit, onProgress);
   };
-  const train = await encode("train", null);
-  const validation = await encode("val", config.training.eval_samples);
+  const { train_samples, eval_samples } = config.training;
+  const train = await encode("train", (all) => drawnRecords(all, train_samples, config.seed));
+  const validation = await encode("val", (all) => all.slice(0, eval_samples ?? undefined));
   if (train.samples.length === 0) {
     throw new TrainingDataError(
       `Expected training samples of at most ${limit} tokens, found none ` +

@@ -7,8 +7,14 @@ import type { TrainingRun } from "@lib/training/train.ts";
  */
 export async function fingerprint(training: TrainingRun): Promise<string> {
   const { config, data, plan, model } = training;
-  const { on_rerun: _a, eval_every: _b, eval_samples: _c, save_every: _d, ...course } =
-    config.training;
+  const {
+    on_rerun: _a,
+    eval_every: _b,
+    eval_samples: _c,
+    save_every: _d,
+    patience: _e,
+    ...course
+  } = config.training;
   const settings = {
     seed: config.seed,
     model: config.model,

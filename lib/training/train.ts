@@ -7,6 +7,7 @@ import type { Model } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
 import { meanLikelihood, measureLikelihood } from "@lib/evaluation/likelihood.ts";
 import { describeEnvironment } from "@lib/experiment/environment.ts";
+import { loadTrainingHistory } from "@lib/experiment/history.ts";
 import { ExperimentLog, type LogEvent, type NewLogEvent } from "@lib/experiment/log.ts";
 import type { Run } from "@lib/experiment/run.ts";
 import { saveJson } from "@lib/files.ts";
@@ -19,6 +20,12 @@ import {
   setCheckpointsAside,
 } from "@lib/training/checkpoint.ts";
 import type { TrainingData } from "@lib/training/data.ts";
+import {
+  afterValidation,
+  isExhausted,
+  NO_PROGRESS,
+  type Progress,
+} from "@lib/training/early_stopping.ts";
 import { fingerprint } from "@lib/training/fingerprint.ts";
 import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
 import type { TrainingPlan } from "@lib/training/plan.ts";
@@ -42,6 +49,8 @@ export interface TrainReport {
   readonly last_loss: number | null;
   readonly validation_loss: number | null;
   readonly validation_perplexity: number | null;
+  /** Step of the adapter that was kept, with early stopping; else null: the last. */
+  readonly best_step: number | null;
   readonly seconds: number;
   /** Median over the steps. */
   readonly tokens_per_second: number | null;
@@ -69,7 +78,8 @@ export function epochSteps(samples: readonly Sample[], config: Config, epoch: nu
  * Trains, yielding every log event as it is written.
  *
  * A checkpoint of the same run is resumed or, with `training.on_rerun: "restart"`, set aside. When
- * the signal aborts, the last completed step is checkpointed and the signal's reason thrown.
+ * the signal aborts, the last completed step is checkpointed and the signal's reason thrown. With
+ * `training.patience` the adapter of the best validation is saved as it comes and is the final one.
  *
  * @throws {EngineError | FileWriteError} the last checkpoint stays whole
  */
@@ -80,7 +90,7 @@ export async function* train(
   const session = await Session.open(training);
   try {
     yield* session.start();
-    while (session.step < training.plan.totalSteps) {
+    while (session.step < training.plan.totalSteps && !session.exhausted) {
       signal?.throwIfAborted();
       yield* session.advance(signal);
     }
@@ -104,6 +114,7 @@ class Session {
   #firstLoss: number | null = null;
   #lastLoss: number | null = null;
   #validation: { step: number; loss: number; perplexity: number } | null = null;
+  #progress: Progress;
   #peakMemory = 0;
   readonly #rates: number[] = [];
   readonly #begun = performance.now();
@@ -115,8 +126,10 @@ class Session {
     readonly log: ExperimentLog,
     readonly print: string,
     readonly resumedFrom: number,
+    progress: Progress,
   ) {
     this.step = this.#savedStep = resumedFrom;
+    this.#progress = progress;
     this.#schedule = makeSchedule(training.config.training, training.plan.totalSteps);
   }
 
@@ -128,12 +141,19 @@ class Session {
     const trainer = await Trainer.create(model, plan.trainer);
     try {
       if (checkpoint !== null) await restoreOptimizer(checkpoint, trainer);
+      const step = checkpoint?.state.step ?? 0;
+      const progress = await progressUpTo(run, config, step);
       const log = await ExperimentLog.open(run.newExperimentLog(new Date()));
-      return new Session(training, trainer, log, print, checkpoint?.state.step ?? 0);
+      return new Session(training, trainer, log, print, step, progress);
     } catch (error) {
       await trainer.close();
       throw error;
     }
+  }
+
+  /** Whether validation has not improved for as long as `training.patience` allows. */
+  get exhausted(): boolean {
+    return isExhausted(this.#progress, this.training.config.training.patience);
   }
 
   get #seconds(): number {
@@ -160,7 +180,14 @@ class Session {
       prefix_tokens: data.prefixLength,
       trainable_parameters: adapterParameters(model.architecture, plan.lora),
     });
-    if (this.step === 0) yield* this.validate();
+    if (this.step === 0 || this.#owesValidation()) yield* this.validate();
+  }
+
+  /** With early stopping: whether the run was interrupted before the validation of its last step. */
+  #owesValidation(): boolean {
+    const { config, plan } = this.training;
+    return config.training.patience !== null && this.step % plan.evalEvery === 0 &&
+      this.#progress.last < this.step;
   }
 
   /** One optimiser step, with validation and checkpoint when due. */
@@ -197,7 +224,7 @@ class Session {
     });
     const last = this.step === plan.totalSteps;
     if (last || this.step % plan.evalEvery === 0) yield* this.validate(signal);
-    if (last || this.step % plan.saveEvery === 0) yield* this.save();
+    if (last || this.exhausted || this.step % plan.saveEvery === 0) yield* this.save();
   }
 
   #samplesOf(step: number): Sample[] {
@@ -226,6 +253,7 @@ class Session {
     const results = await measureLikelihood(model, data.validation.samples, options);
     const { loss, perplexity, tokens } = meanLikelihood(results);
     this.#validation = { step: this.step, loss, perplexity };
+    await this.#judge(loss);
     yield* this.#write({
       event: "validation",
       step: this.step,
@@ -234,6 +262,15 @@ class Session {
       target_tokens: tokens,
       seconds: (performance.now() - begun) / 1000,
     });
+  }
+
+  /** With early stopping: keeps the adapter when it is the best so far. */
+  async #judge(loss: number): Promise<void> {
+    const { run, config, model, plan } = this.training;
+    if (config.training.patience === null) return;
+    this.#progress = afterValidation(this.#progress, this.step, loss);
+    if (this.#progress.best?.step !== this.step) return;
+    await saveAdapter(run.adapter, model, plan.lora, config.model.base);
   }
 
   async *save(): AsyncGenerator<LogEvent> {
@@ -257,14 +294,18 @@ class Session {
   /** Saves the final adapter and the report. */
   async *finish(): AsyncGenerator<LogEvent> {
     const { run, config, model, plan } = this.training;
-    if (this.#validation === null) yield* this.validate();
-    await saveAdapter(run.adapter, model, plan.lora, config.model.base);
+    if (this.#validation === null && !this.exhausted) yield* this.validate();
+    const { best } = this.#progress;
+    if (best === null) await saveAdapter(run.adapter, model, plan.lora, config.model.base);
     await saveJson(run.trainReport, this.report());
     this.#ended = true;
     yield* this.#write({
       event: "run_end",
       reason: "finished",
-      message: null,
+      message: best === null
+        ? null
+        : `the adapter of step ${best.step} was kept, validation loss ${best.loss.toFixed(4)}` +
+          (this.exhausted ? "; stopped early, as it did not fall any further" : ""),
       step: this.step,
       seconds: this.#seconds,
     });
@@ -272,13 +313,17 @@ class Session {
 
   report(): TrainReport {
     const { run } = this.training;
+    const { best } = this.#progress;
     return {
       steps: this.step,
       resumed_from: this.resumedFrom,
       first_loss: this.#firstLoss,
       last_loss: this.#lastLoss,
-      validation_loss: this.#validation?.loss ?? null,
-      validation_perplexity: this.#validation?.perplexity ?? null,
+      validation_loss: best?.loss ?? this.#validation?.loss ?? null,
+      validation_perplexity: best === null
+        ? this.#validation?.perplexity ?? null
+        : Math.exp(best.loss),
+      best_step: best?.step ?? null,
       seconds: this.#seconds,
       tokens_per_second: median(this.#rates),
       peak_memory_bytes: this.#peakMemory,
@@ -313,6 +358,14 @@ class Session {
     await this.trainer.close();
     this.log[Symbol.dispose]();
   }
+}
+
+/** What validation showed in the parts that a run is resumed from. */
+async function progressUpTo(run: Run, config: Config, step: number): Promise<Progress> {
+  if (step === 0 || config.training.patience === null) return NO_PROGRESS;
+  const { validations } = await loadTrainingHistory(run);
+  return validations.filter((one) => one.step <= step)
+    .reduce((progress, one) => afterValidation(progress, one.step, one.loss), NO_PROGRESS);
 }
 
 /** The checkpoint to go on from; one of another run is set aside with a word about it. */

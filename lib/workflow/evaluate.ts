@@ -7,9 +7,21 @@ import { evaluateAnswers, type Evaluation, type EvaluationItem } from "@lib/eval
 import { measureLikelihood, type SampleLikelihood } from "@lib/evaluation/likelihood.ts";
 import type { EvaluationResults } from "@lib/evaluation/report.ts";
 import { evaluationResults, saveEvaluationResults } from "@lib/evaluation/results.ts";
+import {
+  type ItemSimilarity,
+  measureSimilarity,
+  similaritySignature,
+} from "@lib/evaluation/semantic.ts";
+import { empathyLexicon } from "@lib/evaluation/empathy_lexicon.ts";
 import { type Run, RunError } from "@lib/experiment/run.ts";
 import { loadSplit, toConversation } from "@lib/training/data.ts";
-import { loadTestResults, type SystemName, type TestResults } from "@lib/workflow/generate.ts";
+import {
+  loadTestResults,
+  type SystemName,
+  SYSTEMS,
+  type TestResults,
+} from "@lib/workflow/generate.ts";
+import { findEncoder } from "@lib/workflow/semantic.ts";
 
 /** Likelihoods of the reference answers under one system, by row of the corpus. */
 export type Likelihoods = ReadonlyMap<number, SampleLikelihood>;
@@ -18,6 +30,8 @@ export type Likelihoods = ReadonlyMap<number, SampleLikelihood>;
 export interface MeasureOptions {
   /** Called with the number of reference answers done. */
   readonly onProgress?: (system: SystemName, done: number) => void;
+  /** Called with what a person should know, such as a metric that could not be measured. */
+  readonly onNote?: (note: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -86,13 +100,48 @@ export async function measureReferences(
   }
 }
 
+/** Semantic similarities of both systems' answers, in their order. */
+export interface Similarities {
+  readonly systems: Readonly<Record<SystemName, readonly ItemSimilarity[]>>;
+  readonly signature: string;
+}
+
+/**
+ * Measures semantic similarity where a sentence encoder is on this machine.
+ *
+ * @returns null where there is none; `onNote` then says how to get one
+ * @throws {EncoderError} when the encoder that is here cannot run
+ */
+export async function measureAnswers(
+  config: Config,
+  answers: TestResults,
+  options: MeasureOptions = {},
+): Promise<Similarities | null> {
+  const found = await findEncoder(config);
+  if (found.encoder === null) {
+    options.onNote?.(found.reason);
+    return null;
+  }
+  const of = (system: SystemName) => answers.answers.filter((one) => one.system === system);
+  const measured = await measureSimilarity(found.encoder, {
+    answers: new Map(SYSTEMS.map((system) => [system, of(system).map(({ answer }) => answer)])),
+    references: of("base").map(({ reference }) => reference),
+    groups: of("base").map(({ group }) => group),
+  }, { signal: options.signal });
+  return {
+    systems: { base: measured.get("base") ?? [], tuned: measured.get("tuned") ?? [] },
+    signature: similaritySignature(found.encoder),
+  };
+}
+
 /** One system's answers as the metrics take them. */
 export function evaluationItems(
   answers: TestResults,
   system: SystemName,
   likelihoods: Likelihoods,
+  similarities: readonly ItemSimilarity[] = [],
 ): EvaluationItem[] {
-  return answers.answers.filter((answer) => answer.system === system).map((answer) => ({
+  return answers.answers.filter((answer) => answer.system === system).map((answer, i) => ({
     id: answer.row,
     group: answer.group,
     question: answer.question,
@@ -100,6 +149,7 @@ export function evaluationItems(
     hypothesis: answer.answer,
     finish: answer.finish,
     likelihood: likelihoods.get(answer.row) ?? null,
+    similarity: similarities[i] ?? null,
   }));
 }
 
@@ -118,15 +168,24 @@ export async function evaluateStep(
 ): Promise<EvaluateStep> {
   const answers = await loadMatchingAnswers(run, config);
   const likelihoods = await measureReferences(run, config, answers, model, tokenizer, options);
-  const evaluate = (system: SystemName): Evaluation =>
-    evaluateAnswers(evaluationItems(answers, system, likelihoods[system]), {
+  const similarities = await measureAnswers(config, answers, options);
+  const evaluate = (system: SystemName): Evaluation => {
+    const similar = similarities?.systems[system];
+    return evaluateAnswers(evaluationItems(answers, system, likelihoods[system], similar), {
       draws: config.evaluation.bootstrap_draws,
       seed: config.evaluation.bootstrap_seed,
     });
+  };
   const systems = { base: evaluate("base"), tuned: evaluate("tuned") };
   options.signal?.throwIfAborted();
   const { format: _, answers: __, ...context } = answers;
-  const results = evaluationResults(context, systems.base, systems.tuned);
+  const results = evaluationResults(
+    context,
+    systems.base,
+    systems.tuned,
+    empathyLexicon(),
+    similarities?.signature ?? null,
+  );
   await saveEvaluationResults(run.evaluationResults, results);
   return { answers, likelihoods, systems, results };
 }

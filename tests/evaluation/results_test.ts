@@ -27,6 +27,7 @@ const ITEMS: readonly EvaluationItem[] = graded.map((one, i) => ({
   hypothesis: REFERENCES[(i + 7) % REFERENCES.length] ?? "",
   finish: i % 5 === 0 ? "length" : "stop",
   likelihood: { nll: 50 + i, tokens: 40, textNll: 49 + i },
+  similarity: { reference: 0.8 + 0.001 * i, floor: 0.7 - 0.001 * i },
 }));
 const BETTER = ITEMS.map((item, i) => ({
   ...item,
@@ -69,10 +70,11 @@ Deno.test("every metric has a value inside its interval, and a description", () 
 });
 
 Deno.test("what was not measured is null, with n = 0", () => {
-  const bare = ITEMS.map(({ likelihood: _, finish: __, ...item }) => item);
+  const bare = ITEMS.map(({ likelihood: _, finish: __, similarity: ___, ...item }) => item);
   const { metrics } = evaluateAnswers(bare).report;
   const none = { value: null, low: null, high: null, n: 0 };
   assertEquals([metrics.perplexity, metrics.bits_per_byte, metrics.hit_cap], [none, none, none]);
+  assertEquals([metrics.semantic, metrics.semantic_floor], [none, none]);
   const part = evaluateAnswers(
     ITEMS.map((item, i) => i === 0 ? item : { ...item, likelihood: null }),
   );
@@ -145,4 +147,23 @@ Deno.test("743 items of two systems are evaluated and compared in time", () => {
   assertEquals(results.n, 743);
   // 4 s on two idle cores; the bound allows for a busy machine.
   assert(seconds < 20, `${seconds} s`);
+});
+
+Deno.test("a file of an older version is read, what it lacks as not measured", () => {
+  const results = evaluationResults(CONTEXT, BASE, TUNED);
+  const without = <T extends object>(metrics: T) =>
+    Object.fromEntries(Object.entries(metrics).filter(([id]) => !id.startsWith("semantic")));
+  const { systems, differences, signatures } = results;
+  const { semantic: _, ...older } = signatures;
+  const read = EvaluationResults.parse({
+    ...results,
+    signatures: older,
+    differences: without(differences),
+    systems: {
+      base: { ...systems.base, metrics: without(systems.base.metrics) },
+      tuned: { ...systems.tuned, metrics: without(systems.tuned.metrics) },
+    },
+  });
+  assertEquals([read.differences.semantic.n, read.signatures.semantic], [0, null]);
+  assertEquals(read.differences.bleu, differences.bleu);
 });

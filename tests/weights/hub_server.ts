@@ -233,6 +233,8 @@ export class FakeHub implements AsyncDisposable {
       });
     }
     if (path === `${api}/tree/${COMMIT}`) return this.#tree(request);
+    const below = `${api}/tree/${COMMIT}/`;
+    if (path.startsWith(below)) return Response.json(this.#entries(path.slice(below.length)));
     for (const revision of ["main", COMMIT]) {
       const resolve = `/${MODEL.name}/resolve/${revision}/`;
       if (path.startsWith(resolve)) return this.#resolve(path.slice(resolve.length));
@@ -249,19 +251,29 @@ export class FakeHub implements AsyncDisposable {
     return refuse(404, "RepoNotFound", "Repository not found");
   }
 
-  /** Two pages, as long lists have. */
-  #tree(request: Request): Response {
-    const all = [...this.files].map(([path, data]) => ({
+  /** The files directly in a folder; the top is "". */
+  #entries(folder: string) {
+    return [...this.files].map(([path, data]) => ({
       type: "file",
       path,
       size: data.length,
       oid: isLarge(path) ? gitHash(text(sha256(data))) : gitHash(data),
       ...(isLarge(path) ? { lfs: { oid: sha256(data), size: data.length, pointerSize: 134 } } : {}),
-    })).filter(({ path }) => !path.includes("/"));
-    const folder = { type: "directory", path: "original", size: 0, oid: COMMIT };
+    })).filter(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder);
+  }
+
+  /** Two pages, as long lists have. */
+  #tree(request: Request): Response {
+    const all = this.#entries("");
+    const names = new Set(
+      [...this.files.keys()].filter((path) => path.includes("/")).map((path) => path.split("/")[0]),
+    );
+    const folders = ["original", ...names].map((path) => ({
+      ...{ type: "directory", path, size: 0, oid: COMMIT },
+    }));
     if (new URL(request.url).searchParams.has("cursor")) return Response.json(all.slice(5));
     const next = `<${request.url}&cursor=x>; rel="next"`;
-    return Response.json([folder, ...all.slice(0, 5)], { headers: { link: next } });
+    return Response.json([...folders, ...all.slice(0, 5)], { headers: { link: next } });
   }
 
   #resolve(path: string): Response {

@@ -5,7 +5,13 @@ import { HubError } from "./error.ts";
 import { ModelCache } from "./layout.ts";
 import { DEFAULT_REVISION, isCommit, type ModelId } from "./model_id.ts";
 import { recordedBytes } from "./partial_file.ts";
-import { REQUIRED_FILES, shardNames, SINGLE_WEIGHTS, WEIGHTS_INDEX } from "./selection.ts";
+import {
+  ONNX_WEIGHTS,
+  REQUIRED_FILES,
+  shardNames,
+  SINGLE_WEIGHTS,
+  WEIGHTS_INDEX,
+} from "./selection.ts";
 
 /** One snapshot of a model in the cache. */
 export interface CachedModel {
@@ -79,7 +85,7 @@ export async function missingFiles(folder: string, name: string): Promise<string
   const lacks = async (path: string) => !await exists(join(folder, path));
   const missing: string[] = [];
   for (const path of REQUIRED_FILES) if (await lacks(path)) missing.push(path);
-  if (!await lacks(SINGLE_WEIGHTS)) return missing;
+  if (!await lacks(SINGLE_WEIGHTS) || !await lacks(ONNX_WEIGHTS)) return missing;
   if (await lacks(WEIGHTS_INDEX)) return [...missing, SINGLE_WEIGHTS];
   for (const shard of await shardsOf(folder, name)) {
     if (await lacks(shard)) missing.push(shard);

@@ -15,6 +15,9 @@ const Entry = z.looseObject({
   lfs: z.looseObject({ oid: z.string().regex(/^[0-9a-f]{64}$/), size }).nullish(),
 });
 
+/** Folders of a sentence encoder that are looked into. */
+const ENCODER_FOLDERS = ["onnx", "1_Pooling"] as const;
+
 /** More than any model has at the top of its repository. */
 const MAX_FILES = 20_000;
 
@@ -30,11 +33,22 @@ export async function loadRepository(client: HubClient): Promise<Repository> {
       await modelInfo({ name, revision, hubUrl, fetch, additionalFields: ["sha"] }),
     );
     const files: RemoteFile[] = [];
+    const folders: string[] = [];
     const repo = { type: "model", name } as const;
-    for await (const entry of listFiles({ repo, revision: commit, hubUrl, fetch })) {
-      const file = parseEntry(entry);
-      if (file !== null) files.push(file);
-      if (files.length > MAX_FILES) throw new TypeError("a list without end");
+    const list = async (path: string | undefined) => {
+      const place = path === undefined ? {} : { path };
+      for await (const entry of listFiles({ repo, revision: commit, hubUrl, fetch, ...place })) {
+        const { file, folder } = parseEntry(entry);
+        if (file !== null) files.push(file);
+        if (folder !== null) folders.push(folder);
+        if (files.length > MAX_FILES) throw new TypeError("a list without end");
+      }
+    };
+    await list(undefined);
+    // A sentence encoder keeps its weights in a folder; other folders hold nothing that is wanted.
+    const weighed = files.some(({ path }) => path.endsWith(".safetensors"));
+    for (const folder of weighed ? [] : ENCODER_FOLDERS) {
+      if (folders.includes(folder)) await list(folder);
     }
     return { name, commit, files };
   } catch (error) {
@@ -50,11 +64,12 @@ export async function loadRepository(client: HubClient): Promise<Repository> {
   }
 }
 
-function parseEntry(value: unknown): RemoteFile | null {
-  const entry = Entry.parse(value);
-  if (entry.type !== "file") return null;
-  const { path, lfs } = entry;
-  return lfs
+/** A file, or the name of a folder. */
+function parseEntry(value: unknown): { file: RemoteFile | null; folder: string | null } {
+  const { type, path, lfs, size, oid } = Entry.parse(value);
+  if (type !== "file") return { file: null, folder: type === "directory" ? path : null };
+  const file: RemoteFile = lfs
     ? { path, bytes: lfs.size, hash: { kind: "sha256", hex: lfs.oid } }
-    : { path, bytes: entry.size, hash: { kind: "git", hex: entry.oid } };
+    : { path, bytes: size, hash: { kind: "git", hex: oid } };
+  return { file, folder: null };
 }

@@ -16,10 +16,13 @@ const OPTIONAL_FILES = [
   "tokenizer.model",
   "chat_template.jinja",
   "chat_template.json",
+  "1_Pooling/config.json",
 ] as const;
 
 export const SINGLE_WEIGHTS = "model.safetensors";
 export const WEIGHTS_INDEX = "model.safetensors.index.json";
+/** Weights of a sentence encoder, where a repository has no safetensors. */
+export const ONNX_WEIGHTS = "onnx/model.onnx";
 
 /** What {@linkcode selectFiles} found. */
 export interface Selection {
@@ -30,7 +33,8 @@ export interface Selection {
 }
 
 /**
- * Chooses configuration, tokenizer and safetensors weights of a repository, and nothing else.
+ * Chooses configuration, tokenizer and safetensors weights of a repository, and nothing else; of a
+ * sentence encoder that has none, its ONNX file.
  *
  * @throws {HubError} a repository the course cannot use, with what it is instead
  */
@@ -45,6 +49,8 @@ export function selectFiles(repository: Repository): Selection {
   const single = files.get(SINGLE_WEIGHTS);
   if (single !== undefined) return { small, weights: [single] };
   const index = files.get(WEIGHTS_INDEX);
+  const onnx = files.get(ONNX_WEIGHTS);
+  if (index === undefined && onnx !== undefined) return { small, weights: [onnx] };
   if (index === undefined) {
     throw new HubError("unsupported", unusable(name, `${SINGLE_WEIGHTS} or its index`, files));
   }

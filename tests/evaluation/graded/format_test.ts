@@ -20,6 +20,7 @@ const GradedAnswer = z.strictObject({
   safety: z.enum(["ok", "violation"]),
   half: z.enum(["build", "held_out"]),
   second: Grades,
+  second_safety: z.enum(["ok", "violation"]),
   note: z.string(),
 });
 
@@ -72,7 +73,7 @@ Deno.test("each half has every level of every criterion, and full marks are rare
   }
 });
 
-Deno.test("the two passes agree as the README says", () => {
+Deno.test("the two readers agree as the README says", () => {
   const readme = Deno.readTextFileSync(new URL("./README.md", import.meta.url));
   for (const criterion of CRITERIA) {
     const said = new RegExp(`^\\| ${criterion} +\\| (\\d\\.\\d{3}) `, "m").exec(readme)?.[1];

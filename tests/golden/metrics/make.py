@@ -99,6 +99,9 @@ def pairs():
         else:
             hypothesis = disturb(rng, reference) * 2
         out.append((hypothesis, reference))
+    for length in (150, 300, 600):  # long texts, one without a word in common
+        reference = phrase(rng, length)
+        out += [(disturb(rng, reference), reference), (reference, reference), ("ঋ " * length, reference), ("", reference)]
     return out
 
 
