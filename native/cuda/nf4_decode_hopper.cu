@@ -154,6 +154,7 @@ struct Producer {
   }
   // w of the first stages, as far as there are runs: before the previous kernel has ended.
   __device__ void begin() {
+    prefetch_map(tiles);
     for (int i = 0; i < kStages; ++i) {
       barrier_init(&s.filled[i], 1);
       barrier_init(&s.free[i], (a != nullptr ? kConsumers + kProjectors : kConsumers) / kWarp);

@@ -20,6 +20,10 @@ __device__ inline void barrier_expect(uint64_t* barrier, int bytes) {
       "r"(bytes)
       : "memory");
 }
+// Brings a map near, of which copies come later.
+__device__ inline void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];\n" ::"l"(map) : "memory");
+}
 // The box whose first element is (row, column), to shared memory at a multiple of 128 bytes (of
 // 1,024: tile_map). Elements behind the matrix's end are zeros, and count.
 __device__ inline void copy_box(void* to, const CUtensorMap* map, int row, int column,
