@@ -832,7 +832,11 @@ void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::De
   call.splits = splits.count;
   int64_t most_ranks = 0;
   for (int p = 0; p < group.num_parts; ++p) most_ranks = std::max(most_ranks, group.parts[p].rank);
-  call.own_u = most_ranks <= kOwnRank;
+  // A block's own U costs by the run, the blocks' common one about as much as eight runs. By the
+  // shape alone, so that a row of y has the same bits whatever m is.
+  constexpr int kOwnRuns = 8;
+  call.own_u =
+      most_ranks <= kOwnRank && ceil_div((call.w.blocks + 1) / 2, splits.count) <= kOwnRuns;
   for (int p = 0; call.own_u && p < group.num_parts; ++p) {
     const ops::DecodePart& part = group.parts[p];
     if (part.rank == 0) continue;
