@@ -1,18 +1,20 @@
-// kv_append: a row of qkv leaves its keys and values in its slot of the cache; kv_load: the reverse.
-// attention_decode: q and k of a row turned (rope), k and v appended, then its query over the prefix
-// and its slot,
+// kv_append: a row of qkv leaves its keys and values in its slot of the cache; kv_load: the
+// reverse. attention_decode: q and k of a row turned (rope), k and v appended, then its query over
+// the prefix and its slot,
 //   s[j] = q·k[j] / √D,  out = Σ softmax(s)[j] · v[j]
-// in one launch. A block takes one key head and a run of at most a sixteenth of the prefix's keys or
-// of one slot's, and leaves its maximum, sum and Σ p · v; the last block of a row and key head joins
-// the runs in their order. Runs depend on the number of keys alone, so a row has the same bits in any
-// company, and launches do not depend on lengths, which stay on the device.
+// in one launch. The prefix's keys, and a slot's, are at most sixteen runs. A block takes one key
+// head and a run of the prefix, or as many of one slot's as leave blocks enough, and of each run
+// leaves its maximum, sum and Σ p · v. The last block of a slot and key head waits for the
+// prefix's, which come first in the grid and wait for nothing, and joins the runs in their order.
+// Runs depend on the number of keys alone, so a row has the same bits in any company, and launches
+// do not depend on lengths, which stay on the device.
 //
 // 16 queries fill the tile of the tensor cores: the query heads of a key head, for the prefix those
 // of several rows, which share its keys. A warp multiplies the queries with 16 of 64 keys, and then
 // the weights of all 64 with its quarter of the values' columns.
 //
-// Bytes: 4 · G · D a key; for the 8B, a prefix of 336 and 64 slots of 170 keys 46 MB a layer, 11 µs at
-// 4.26 TB/s.
+// Bytes: 4 · G · D a key; for the 8B, a prefix of 336 and 64 slots of 170 keys 46 MB a layer, 11 µs
+// at 4.26 TB/s.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -20,6 +22,7 @@
 #include "attention.cuh"
 #include "common.cuh"
 #include "error.h"
+#include "last_block.cuh"
 #include "mma.cuh"
 
 namespace qlora {
@@ -60,8 +63,8 @@ __global__ void append_kernel(ops::KvCache cache, const act_t* qkv, int64_t ld,
   const int64_t chunks = ceil_div(2 * cache.G * cache.D, 8);
   for (int64_t i = first_item(); i < rows * chunks; i += item_stride()) {
     const int64_t row = i / chunks;
-    move8<kAligned, true>(cache, const_cast<act_t*>(qkv) + row * ld + Q * cache.D,
-                          slot_of_row[row], position_in_slot[row], i % chunks * 8);
+    move8<kAligned, true>(cache, const_cast<act_t*>(qkv) + row * ld + Q * cache.D, slot_of_row[row],
+                          position_in_slot[row], i % chunks * 8);
   }
 }
 
@@ -89,9 +92,9 @@ constexpr int kTileQueries = 16;
 constexpr int kWeightsLd = kTileKeys + 8;  // rows in different banks
 constexpr int kMostRuns = 16;              // of the prefix, of a slot
 constexpr int kTilesTogether = 2;          // of queries that a block of the prefix takes
-constexpr int kMostRows = kTilesTogether * kTileQueries;  // of such a block
 constexpr int64_t kRows = 64;              // a launch takes, to bound the scratch
 constexpr int kMostD = 256;
+constexpr int kBlocksOfSlots = 3;  // a multiprocessor, where the slots have as many runs
 
 // Keys of a run, of `count` in all: whole tiles.
 __host__ __device__ inline int run_keys(int count) {
@@ -112,14 +115,15 @@ struct DecodeCall {
   const float *cos, *sin;
   int prefix_length;
   int rows, Q, G, D, ratio;
-  int prefix_runs, slot_runs;           // of a grid; a slot may have fewer
-  int prefix_blocks, rows_of_a_block;   // of the prefix
-  int tile_queries;                     // whole rows, or part of one
+  int prefix_runs, slot_runs;          // a slot may have fewer
+  int slot_blocks;                     // of a row and key head, which share the slot's runs
+  int prefix_blocks, rows_of_a_block;  // of the prefix
+  int tile_queries;                    // whole rows, or part of one
   bool out_aligned;
   float scale_log2;
   float* sums;        // [rows, Q, runs, kD]: Σ p · v
   float2* stats;      // [rows, Q, runs]: the maximum (of s · log2 e), Σ p
-  unsigned* tickets;  // [rows, G]
+  unsigned* tickets;  // [2, rows, G]: the blocks of the slot that are done, and of the prefix
 
   __device__ int runs() const { return prefix_runs + slot_runs; }
 };
@@ -128,24 +132,48 @@ struct DecodeCall {
 struct Work {
   int g;
   int first_row, rows;
-  int run;         // among all of a row
   const act_t *k, *v;
-  int begin, end;  // keys
-  int newest;      // the key that comes from qkv; −1 for the prefix
+  int count;      // of keys
+  int newest;     // the key that comes from qkv; −1 for the prefix
+  int first_run;  // of the runs of a row that are the prefix's, or the slot's
+  int run, step, end_run;
+  int keys;  // of a run, but for the last
+
+  __device__ int begin(int of) const { return of * keys; }
+  __device__ int end(int of) const { return min((of + 1) * keys, count); }
+};
+
+// The tile of keys, and the first of the queries, that a block takes next.
+struct Place {
+  int run, query, key;
+
+  // False behind the last.
+  __device__ bool advance(const Work& work, int queries, int tile_queries) {
+    key += kTileKeys;
+    if (key < work.end(run)) return true;
+    query += tile_queries;
+    if (query >= queries) {
+      query = 0;
+      run += work.step;
+    }
+    key = work.begin(run);
+    return run < work.end_run;
+  }
 };
 
 // False where there is nothing to do.
 __device__ inline bool find_work(Work& work, const DecodeCall& c) {
   const int width = c.G * c.D;
   int block = static_cast<int>(blockIdx.x);
-  int count, run;
   if (block < c.prefix_blocks) {
     work.g = block % c.G;
     block /= c.G;
-    run = work.run = block % c.prefix_runs;
+    work.first_run = 0;
+    work.run = block % c.prefix_runs;
+    work.end_run = work.run + 1;
     work.first_row = block / c.prefix_runs * c.rows_of_a_block;
     work.rows = min(c.rows_of_a_block, c.rows - work.first_row);
-    count = c.prefix_length;
+    work.count = c.prefix_length;
     work.newest = -1;
     work.k = c.cache.prefix_k;
     work.v = c.cache.prefix_v;
@@ -153,21 +181,22 @@ __device__ inline bool find_work(Work& work, const DecodeCall& c) {
     block -= c.prefix_blocks;
     work.g = block % c.G;
     block /= c.G;
-    run = block % c.slot_runs;
-    work.run = c.prefix_runs + run;
-    work.first_row = block / c.slot_runs;
+    work.first_run = c.prefix_runs;
+    work.run = block % c.slot_blocks;
+    work.first_row = block / c.slot_blocks;
     work.rows = 1;
     work.newest = c.positions[work.first_row];
-    count = work.newest + 1;
+    work.count = work.newest + 1;
+    work.end_run = runs_of(work.count);
     const int64_t slot = c.slots[work.first_row] * c.cache.slot_capacity * width;
     work.k = c.cache.k + slot;
     work.v = c.cache.v + slot;
   }
   work.k += work.g * c.D;
   work.v += work.g * c.D;
-  work.begin = run * run_keys(count);
-  work.end = min(work.begin + run_keys(count), count);
-  return work.begin < count;
+  work.step = c.slot_blocks;
+  work.keys = run_keys(work.count);
+  return work.run < work.end_run;
 }
 
 // A head's D columns turned by the angle of a position, into a row of a tile of kD, by the threads
@@ -230,24 +259,26 @@ __device__ inline void copy_chunk(act_t* tile, int row, int chunk, const act_t* 
   }
 }
 
-// The newest token's key, turned, and value: into row `row` of the tiles and into the cache.
+// The newest token's key, turned, or its value: into row `row` of its tile and into the cache.
 template <int kD, bool kAligned>
-__device__ inline void append_newest(act_t* k_tile, act_t* v_tile, int row, const Work& work,
-                                     const DecodeCall& c) {
+__device__ inline void append_key(act_t* tile, int row, const Work& work, const DecodeCall& c) {
+  if (threadIdx.x >= kD / 8) return;
+  const act_t* const k = c.qkv + work.first_row * c.ld + (c.Q + work.g) * c.D;
+  turn_head<kD, kAligned>(tile, row, threadIdx.x, k,
+                          int64_t{c.prefix_length + work.newest} * (c.D / 2), c, true,
+                          const_cast<act_t*>(work.k) + int64_t{work.newest} * c.G * c.D);
+}
+template <int kD, bool kAligned>
+__device__ inline void append_value(act_t* tile, int row, const Work& work, const DecodeCall& c) {
   const int chunk = threadIdx.x;
   if (chunk >= kD / 8) return;
-  const int64_t at = int64_t{work.newest} * c.G * c.D;
-  const act_t* const k = c.qkv + work.first_row * c.ld + (c.Q + work.g) * c.D;
-  const act_t* const v = k + c.G * c.D;
-  turn_head<kD, kAligned>(k_tile, row, chunk, k,
-                          int64_t{c.prefix_length + work.newest} * (c.D / 2), c, true,
-                          const_cast<act_t*>(work.k) + at);
-  act_t* const to = chunk_of<kD>(v_tile, row, chunk);
-  act_t* const copy = const_cast<act_t*>(work.v) + at + chunk * 8;
+  const act_t* const v = c.qkv + work.first_row * c.ld + (c.Q + c.G + work.g) * c.D;
+  act_t* const to = chunk_of<kD>(tile, row, chunk);
+  act_t* const copy = const_cast<act_t*>(work.v) + int64_t{work.newest} * c.G * c.D + chunk * 8;
   if constexpr (kAligned) {
     const bool valid = chunk * 8 < c.D;
-    const uint4 value = valid ? *reinterpret_cast<const uint4*>(v + chunk * 8)
-                              : make_uint4(0, 0, 0, 0);
+    const uint4 value =
+        valid ? *reinterpret_cast<const uint4*>(v + chunk * 8) : make_uint4(0, 0, 0, 0);
     *reinterpret_cast<uint4*>(to) = value;
     if (valid) *reinterpret_cast<uint4*>(copy) = value;
   } else {
@@ -259,27 +290,27 @@ __device__ inline void append_newest(act_t* k_tile, act_t* v_tile, int row, cons
   }
 }
 
-// Starts copying the keys [first, first + kTileKeys) of a run and their values, a group each.
-template <int kD, bool kAligned>
-__device__ inline void load_tiles(act_t* k_tile, act_t* v_tile, int first, const Work& work,
-                                  const DecodeCall& c) {
+// Starts copying the keys, or the values, of a place's tile.
+template <int kD, bool kAligned, bool kValues>
+__device__ inline void load_tile(act_t* tile, const Place& place, const Work& work,
+                                 const DecodeCall& c) {
   constexpr int kChunks = kD / 8;
   const int64_t width = int64_t{c.G} * c.D;
-  for (int which = 0; which < 2; ++which) {
-    act_t* const tile = which == 0 ? k_tile : v_tile;
-    const act_t* const from = which == 0 ? work.k : work.v;
+  const act_t* const from = kValues ? work.v : work.k;
+  const int end = work.end(place.run);
 #pragma unroll 4
-    for (int i = threadIdx.x; i < kTileKeys * kChunks; i += kBlock) {
-      const int row = i / kChunks, key = first + row;
-      if (key == work.newest) continue;
-      const bool valid = key < work.end;
-      copy_chunk<kD, kAligned>(tile, row, i % kChunks, from + (valid ? key * width : 0), c.D,
-                               valid);
-    }
-    copies_commit();
+  for (int i = threadIdx.x; i < kTileKeys * kChunks; i += kBlock) {
+    const int row = i / kChunks, key = place.key + row;
+    if (key == work.newest) continue;
+    const bool valid = key < end;
+    copy_chunk<kD, kAligned>(tile, row, i % kChunks, from + (valid ? key * width : 0), c.D, valid);
   }
-  if (work.newest >= first && work.newest < work.end && work.newest < first + kTileKeys) {
-    append_newest<kD, kAligned>(k_tile, v_tile, work.newest - first, work, c);
+  const int row = work.newest - place.key;
+  if (row < 0 || row >= kTileKeys || work.newest >= end) return;
+  if constexpr (kValues) {
+    append_value<kD, kAligned>(tile, row, work, c);
+  } else {
+    append_key<kD, kAligned>(tile, row, work, c);
   }
 }
 
@@ -287,27 +318,44 @@ template <int kD>
 constexpr int kDecodeBytes =
     ((2 * kTileKeys + kTileQueries) * kD + kTileQueries * kWeightsLd) * int{sizeof(act_t)};
 
-// Of a row and key head: the runs in their order.
+// Of a row and key head: the runs in their order, as many loads at once as there are registers for.
 template <int kD>
 __device__ inline void join_runs(const DecodeCall& c, int row, int g) {
+  constexpr int kTogether = 8;
   const int runs = c.prefix_runs + runs_of(c.positions[row] + 1);
   for (int item = threadIdx.x; item < c.ratio * (kD / 4); item += kBlock) {
     const int h = g * c.ratio + item / (kD / 4), column = item % (kD / 4) * 4;
     const int64_t at = (int64_t{row} * c.Q + h) * c.runs();
-    float most = -INFINITY;
-    for (int run = 0; run < runs; ++run) most = fmaxf(most, __ldcg(c.stats + at + run).x);
-    float total = 0.0f;
+    float most = -INFINITY, total = 0.0f;
     float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 4
-    for (int run = 0; run < runs; ++run) {
-      const float2 stats = __ldcg(c.stats + at + run);
-      const float4 more = __ldcg(reinterpret_cast<const float4*>(c.sums + (at + run) * kD + column));
-      const float share = exp2_approx(stats.x - most);
-      total = fmaf(stats.y, share, total);
-      sum.x = fmaf(more.x, share, sum.x);
-      sum.y = fmaf(more.y, share, sum.y);
-      sum.z = fmaf(more.z, share, sum.z);
-      sum.w = fmaf(more.w, share, sum.w);
+    for (int first = 0; first < runs; first += kTogether) {
+      float2 stats[kTogether];
+      float4 more[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const int64_t run = at + min(first + i, runs - 1);
+        stats[i] = __ldcg(c.stats + run);
+        more[i] = __ldcg(reinterpret_cast<const float4*>(c.sums + run * kD + column));
+      }
+      const float before = most;
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) most = fmaxf(most, stats[i].x);
+      const float shrink = exp2_approx(before - most);
+      total *= shrink;
+      sum.x *= shrink;
+      sum.y *= shrink;
+      sum.z *= shrink;
+      sum.w *= shrink;
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        if (first + i >= runs) break;
+        const float share = exp2_approx(stats[i].x - most);
+        total = fmaf(stats[i].y, share, total);
+        sum.x = fmaf(more[i].x, share, sum.x);
+        sum.y = fmaf(more[i].y, share, sum.y);
+        sum.z = fmaf(more[i].z, share, sum.z);
+        sum.w = fmaf(more[i].w, share, sum.w);
+      }
     }
     if (column >= c.D) continue;
     const float inverse = 1.0f / total;
@@ -325,12 +373,21 @@ __device__ inline void join_runs(const DecodeCall& c, int row, int g) {
   }
 }
 
+// By one thread: until the prefix's blocks have left their runs of a row and key head. They have
+// lower numbers in the grid, so all of them have begun.
+__device__ inline void await_prefix(unsigned* ticket, unsigned blocks) {
+  unsigned done;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(done) : "l"(ticket) : "memory");
+  } while (done < blocks);
+  *ticket = 0;
+}
+
 template <int kD, bool kAligned>
-__global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
+__global__ void __launch_bounds__(kBlock, kD <= 128 ? 5 : 3) decode_kernel(DecodeCall c) {
   constexpr int kUnits = kD / kWarps / 16;  // of 16 columns of v, a warp
   extern __shared__ __align__(128) uint8_t shared[];
   __shared__ float tops[kWarps][kTileQueries], parts[kWarps][kTileQueries];
-  __shared__ bool last[kMostRows];
   act_t* const k_tile = reinterpret_cast<act_t*>(shared);
   act_t* const v_tile = k_tile + kTileKeys * kD;
   act_t* const q_tile = v_tile + kTileKeys * kD;
@@ -342,87 +399,98 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
   const int queries = work.rows * c.ratio;
 
-  int loaded = -1;
-  for (int first_query = 0; first_query < queries; first_query += c.tile_queries) {
-    const int taken = min(c.tile_queries, queries - first_query);
-    float o[2 * kUnits][4] = {};
-    float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    for (int first = work.begin; first < work.end; first += kTileKeys) {
-      __syncthreads();  // the tiles are free
-      if (loaded != first) {
-        load_tiles<kD, kAligned>(k_tile, v_tile, first, work, c);
-        loaded = first;
+  // Keys of the next tile arrive while this one's weights are computed and its values are added,
+  // values while the keys are multiplied.
+  Place place = {work.run, 0, work.begin(work.run)};
+  load_tile<kD, kAligned, false>(k_tile, place, work, c);
+  copies_commit();
+  int values_at = -1, turned = -1;  // the first of the values, of the queries, in shared memory
+  float o[2 * kUnits][4] = {};
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  for (bool more = true; more;) {
+    const int taken = min(c.tile_queries, queries - place.query), end = work.end(place.run);
+    __syncthreads();  // the values, the queries and the weights are free
+    if (values_at != place.key) load_tile<kD, kAligned, true>(v_tile, place, work, c);
+    copies_commit();
+    values_at = place.key;
+    if (turned != place.query) {
+      turned = place.query;
+      for (int i = threadIdx.x; i < kTileQueries * (kD / 8); i += kBlock) {
+        const int query = i / (kD / 8), of = place.query + min(query, taken - 1);
+        const int row = work.first_row + of / c.ratio;
+        const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
+        turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
+                                c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
+                                angles, c, query < taken, nullptr);
       }
-      if (first == work.begin) {
-        for (int i = threadIdx.x; i < kTileQueries * (kD / 8); i += kBlock) {
-          const int query = i / (kD / 8), of = first_query + min(query, taken - 1);
-          const int row = work.first_row + of / c.ratio;
-          const int64_t angles = int64_t{c.prefix_length + c.positions[row]} * (c.D / 2);
-          turn_head<kD, kAligned>(q_tile, query, i % (kD / 8),
-                                  c.qkv + row * c.ld + (work.g * c.ratio + of % c.ratio) * c.D,
-                                  angles, c, query < taken, nullptr);
-        }
-      }
-      copies_wait<1>();
-      __syncthreads();
+    }
+    copies_wait<1>();
+    __syncthreads();
 
-      float s[2][4] = {};
+    float s[2][4] = {};
 #pragma unroll
-      for (int column = 0; column < kD / 16; ++column) {
-        uint32_t a[4], b[4];
-        fragment_a<kD>(a, q_tile, 0, column);
-        fragments_b<kD>(b, k_tile, 16 * warp, column);
-        mma(s[0], a, b[0], b[1]);
-        mma(s[1], a, b[2], b[3]);
+    for (int column = 0; column < kD / 16; ++column) {
+      uint32_t a[4], b[4];
+      fragment_a<kD>(a, q_tile, 0, column);
+      fragments_b<kD>(b, k_tile, 16 * warp, column);
+      mma(s[0], a, b[0], b[1]);
+      mma(s[1], a, b[2], b[3]);
+    }
+    const int limit[2] = {end - 1, end - 1};
+    mask_scores<16>(s, place.key + 16 * warp, limit);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float most = fmaxf(fmaxf(s[0][2 * half], s[0][2 * half + 1]),
+                         fmaxf(s[1][2 * half], s[1][2 * half + 1]));
+      most = quad_max(most);
+      if (t == 0) tops[warp][g + 8 * half] = most;
+    }
+    __syncthreads();  // the keys are free
+    Place next = place;
+    more = next.advance(work, queries, c.tile_queries);
+    if (more && next.key != place.key) load_tile<kD, kAligned, false>(k_tile, next, work, c);
+    copies_commit();
+    float shrink[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float most = top[half];
+#pragma unroll
+      for (int i = 0; i < kWarps; ++i) most = fmaxf(most, tops[i][g + 8 * half]);
+      shrink[half] = exp2_approx((top[half] - most) * c.scale_log2);
+      top[half] = most;
+      const float shift = most * c.scale_log2;
+      sum[half] *= shrink[half];
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const float p0 = exp2_approx(fmaf(s[n][2 * half], c.scale_log2, -shift));
+        const float p1 = exp2_approx(fmaf(s[n][2 * half + 1], c.scale_log2, -shift));
+        sum[half] += p0 + p1;
+        *reinterpret_cast<uint32_t*>(weights + (g + 8 * half) * kWeightsLd + 16 * warp + 8 * n +
+                                     2 * t) = pack_bf16(p0, p1);
       }
-      const int limit[2] = {work.end - 1, work.end - 1};
-      mask_scores<16>(s, first + 16 * warp, limit);
+    }
+    copies_wait<1>();
+    __syncthreads();
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float most = fmaxf(fmaxf(s[0][2 * half], s[0][2 * half + 1]),
-                           fmaxf(s[1][2 * half], s[1][2 * half + 1]));
-        most = quad_max(most);
-        if (t == 0) tops[warp][g + 8 * half] = most;
+    for (int i = 0; i < 2 * kUnits; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) o[i][j] *= shrink[j / 2];
+    }
+#pragma unroll
+    for (int keys = 0; keys < kTileKeys / 16; ++keys) {
+      uint32_t a[4];
+      load_matrices(a, weights + lane % 16 * kWeightsLd + keys * 16 + lane / 16 * 8);
+#pragma unroll
+      for (int unit = 0; unit < kUnits; ++unit) {
+        uint32_t b[4];
+        fragments_b_transposed<kD>(b, v_tile, 16 * keys, warp * kUnits + unit);
+        mma(o[2 * unit], a, b[0], b[1]);
+        mma(o[2 * unit + 1], a, b[2], b[3]);
       }
-      __syncthreads();
-      float shrink[2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float most = top[half];
-#pragma unroll
-        for (int i = 0; i < kWarps; ++i) most = fmaxf(most, tops[i][g + 8 * half]);
-        shrink[half] = exp2_approx((top[half] - most) * c.scale_log2);
-        top[half] = most;
-        const float shift = most * c.scale_log2;
-        sum[half] *= shrink[half];
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          const float p0 = exp2_approx(fmaf(s[n][2 * half], c.scale_log2, -shift));
-          const float p1 = exp2_approx(fmaf(s[n][2 * half + 1], c.scale_log2, -shift));
-          sum[half] += p0 + p1;
-          *reinterpret_cast<uint32_t*>(weights + (g + 8 * half) * kWeightsLd + 16 * warp + 8 * n +
-                                       2 * t) = pack_bf16(p0, p1);
-        }
-      }
-      copies_wait<0>();
-      __syncthreads();
-#pragma unroll
-      for (int i = 0; i < 2 * kUnits; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) o[i][j] *= shrink[j / 2];
-      }
-#pragma unroll
-      for (int keys = 0; keys < kTileKeys / 16; ++keys) {
-        uint32_t a[4];
-        load_matrices(a, weights + lane % 16 * kWeightsLd + keys * 16 + lane / 16 * 8);
-#pragma unroll
-        for (int unit = 0; unit < kUnits; ++unit) {
-          uint32_t b[4];
-          fragments_b_transposed<kD>(b, v_tile, 16 * keys, warp * kUnits + unit);
-          mma(o[2 * unit], a, b[0], b[1]);
-          mma(o[2 * unit + 1], a, b[2], b[3]);
-        }
-      }
+    }
+    if (place.key + kTileKeys < end) {
+      place = next;
+      continue;
     }
 
     // The run's share of these queries.
@@ -436,9 +504,9 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
     for (int half = 0; half < 2; ++half) {
       const int query = g + 8 * half;
       if (query >= taken) continue;
-      const int of = first_query + query, row = work.first_row + of / c.ratio;
-      const int64_t at =
-          (int64_t{row} * c.Q + work.g * c.ratio + of % c.ratio) * c.runs() + work.run;
+      const int of = place.query + query, row = work.first_row + of / c.ratio;
+      const int64_t at = (int64_t{row} * c.Q + work.g * c.ratio + of % c.ratio) * c.runs() +
+                         work.first_run + place.run;
 #pragma unroll
       for (int i = 0; i < 2 * kUnits; ++i) {
         const int column = warp * kUnits * 16 + i * 8 + 2 * t;
@@ -451,23 +519,33 @@ __global__ void __launch_bounds__(kBlock) decode_kernel(DecodeCall c) {
       for (int i = 1; i < kWarps; ++i) total += parts[i][query];
       c.stats[at] = make_float2(top[half] * c.scale_log2, total);
     }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      top[half] = -INFINITY;
+      sum[half] = 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 2 * kUnits; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) o[i][j] = 0.0f;
+    }
+    place = next;
   }
 
-  __threadfence();
-  __syncthreads();
-  if (static_cast<int>(threadIdx.x) < work.rows) {
-    const int row = work.first_row + threadIdx.x;
-    unsigned* const ticket = c.tickets + row * c.G + work.g;
-    const unsigned runs = c.prefix_runs + runs_of(c.positions[row] + 1);
-    const bool is_last = atomicAdd(ticket, 1u) == runs - 1;
-    if (is_last) *ticket = 0;
-    last[threadIdx.x] = is_last;
+  unsigned* const slot_ticket = c.tickets + work.first_row * c.G + work.g;
+  unsigned* const prefix_ticket = slot_ticket + c.rows * c.G;
+  if (work.newest < 0) {
+    __threadfence();
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < work.rows) atomicAdd(prefix_ticket + threadIdx.x * c.G, 1u);
+    return;
   }
+  const int blocks = min(c.slot_blocks, work.end_run);
+  if (!is_last_block(slot_ticket, static_cast<unsigned>(blocks))) return;
+  if (threadIdx.x == 0) await_prefix(prefix_ticket, static_cast<unsigned>(c.prefix_runs));
   __syncthreads();
   __threadfence();
-  for (int i = 0; i < work.rows; ++i) {
-    if (last[i]) join_runs<kD>(c, work.first_row + i, work.g);
-  }
+  join_runs<kD>(c, work.first_row, work.g);
 }
 
 template <int kD>
@@ -475,13 +553,16 @@ void launch(DecodeCall call, bool aligned, CudaDevice& device) {
   const auto kernel = aligned ? decode_kernel<kD, true> : decode_kernel<kD, false>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kDecodeBytes<kD>),
         "attention_decode: shared memory");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),  // as the products beside it have it
+        "attention_decode: shared memory");
   const int64_t stats = int64_t{call.rows} * call.Q * (call.prefix_runs + call.slot_runs);
-  call.sums = static_cast<float*>(
-      device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));
+  call.sums =
+      static_cast<float*>(device.scratch(size_t(stats) * (kD * sizeof(float) + sizeof(float2))));
   call.stats = reinterpret_cast<float2*>(call.sums + stats * kD);
-  call.tickets = device.tickets(int64_t{call.rows} * call.G);
+  call.tickets = device.tickets(2 * int64_t{call.rows} * call.G);
   const unsigned blocks =
-      static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_runs * call.rows);
+      static_cast<unsigned>(call.prefix_blocks + call.G * call.slot_blocks * call.rows);
   launch_early(kernel, blocks, kBlock, kDecodeBytes<kD>, device, call);
   check_launch("attention_decode");
 }
@@ -494,8 +575,7 @@ void ops::kv_append(const KvCache& cache, const act_t* qkv, int64_t ld, const in
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  const bool aligned =
-      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
   const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
   const auto kernel = aligned ? append_kernel<true> : append_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(cache, qkv, ld, slot_of_row,
@@ -508,8 +588,7 @@ void ops::kv_load(act_t* qkv, int64_t ld, const KvCache& cache, int32_t slot, in
   using namespace cuda;
   if (rows == 0) return;
   CudaDevice& device = cuda_device(d);
-  const bool aligned =
-      rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
+  const bool aligned = rows_aligned(qkv, ld) && Q * cache.D % 8 == 0 && caches_aligned(cache);
   const int64_t items = rows * ceil_div(2 * cache.G * cache.D, 8);
   const auto kernel = aligned ? load_kernel<true> : load_kernel<false>;
   kernel<<<blocks_for(items), kThreads, 0, device.stream()>>>(qkv, ld, cache, slot, rows, Q);
@@ -555,8 +634,10 @@ void ops::attention_decode(act_t* out, int64_t ld_out, act_t* qkv, int64_t ld, c
     call.qkv = qkv + first * ld;
     call.slots = slots + first;
     call.positions = positions + first;
-    call.prefix_blocks = call.G * call.prefix_runs *
-                         static_cast<int>(ceil_div(call.rows, call.rows_of_a_block));
+    call.slot_blocks = static_cast<int>(std::min<int64_t>(
+        call.slot_runs, ceil_div(kBlocksOfSlots * device.sm_count(), call.G * call.rows)));
+    call.prefix_blocks =
+        call.G * call.prefix_runs * static_cast<int>(ceil_div(call.rows, call.rows_of_a_block));
     if (D <= 64) {
       launch<64>(call, aligned, device);
     } else if (D <= 128) {

@@ -1,8 +1,9 @@
 // linear_group_decode: the linears of a group for few rows of x, straight from NF4:
 //   U = x · Aᵀ,  y_p = x · W_pᵀ + U_p · sB_pᵀ for every part p
 // U by project.cu, the parts in one launch by nf4_decode_narrow.cu (up to kNarrowRows rows of x) or
-// nf4_decode_wide.cu. A row of y has the same bits in any company inside each of the kernels;
-// between few and more rows the order of the sums differs.
+// nf4_decode_wide.cu; on Hopper U and the parts of more rows in one by nf4_decode_hopper.cu. A row of
+// y has the same bits in any company inside each of the kernels; between few and more rows the order
+// of the sums differs.
 #include "common.cuh"
 #include "nf4.cuh"
 #include "nf4_decode.h"
@@ -23,6 +24,8 @@ void product(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int64_t m,
              const ops::DecodeGroup& group, float beta, DecodeSignal* signal, CudaDevice& device) {
   if (m <= kNarrowRows) {
     nf4_narrow_product(y, ldy, x, ldx, m, group, beta, signal, device);
+  } else if (can_run_hopper(device)) {
+    nf4_hopper_product(y, ldy, x, ldx, m, group, nullptr, beta, device);
   } else {
     nf4_wide_product(y, ldy, x, ldx, m, group, beta, device);
   }
@@ -40,6 +43,10 @@ ops::DecodeGroup group_of(const ops::Weight& w) {
 void nf4_group_product(act_t* y, int64_t ldy, act_t* x, int64_t ldx, int64_t m,
                        const ops::DecodeGroup& group, CudaDevice& device) {
   const int64_t in = group.parts[0].w.in;
+  if (m > kNarrowRows && can_run_hopper(device)) {
+    nf4_hopper_product(y, ldy, x, ldx, m, group, group.rank > 0 ? x + in : nullptr, 0.0f, device);
+    return;
+  }
   DecodeSignal* signal = nullptr;
   if (group.rank > 0) {
     if (m <= kNarrowRows) signal = device.next_signal();

@@ -26,13 +26,10 @@ __device__ inline void copy16_async(void* shared, const void* global, bool valid
                "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
                : "memory");
 }
-__device__ inline void copy4_async(uint32_t shared, const void* global, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared),
+__device__ inline void copy4_async(void* shared, const void* global, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)),
                "l"(__cvta_generic_to_global(global)), "r"(valid ? 4 : 0)
                : "memory");
-}
-__device__ inline void copy4_async(void* shared, const void* global, bool valid) {
-  copy4_async(shared_address(shared), global, valid);
 }
 __device__ inline void copies_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits until at most kPending of this thread's committed groups are on their way.

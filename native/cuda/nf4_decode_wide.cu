@@ -4,8 +4,8 @@
 //
 // A block takes 128 rows of w and up to 64 of x, which its warps share through shared memory; `in`
 // is split over blocks where the rows alone would not fill the GPU. The last block to finish adds
-// the parts in their order. The products are mma.m16n8k16 with w as a and x as b (wide_kernel), on
-// Hopper wgmma (hopper_kernel).
+// the parts in their order. The products are mma.m16n8k16 with w as a and x as b. On Hopper
+// nf4_decode_hopper.cu takes its place.
 #include <algorithm>
 
 #include "common.cuh"
@@ -13,7 +13,6 @@
 #include "mma.cuh"
 #include "nf4_decode.h"
 #include "nf4_lookup.cuh"
-#include "wgmma.cuh"
 
 namespace qlora {
 namespace cuda {
@@ -298,191 +297,6 @@ __global__ void __launch_bounds__(kWideBlock, kColumnTiles <= 4 ? 2 : 1)
   finish_unit(y, ldy, partial, tickets, scratch, part, unit_row, m, beta);
 }
 
-// ---- wide, Hopper -------------------------------------------------------------------------------
-// Two warpgroups take 64 rows of w each, scaled in bf16, and all rows of x together. A lane has 16
-// bytes of a run in each of its two rows, bytes 2s and 2s + 1 for step s of the run's eight; so the
-// stage holds x in another order: pair 16t + b of a run's 64 as word t of chunk b.
-
-constexpr int kHopperStages = 3;
-constexpr int kHopperStageValues = kMostRows * kRun;  // two tiles of 64 columns
-constexpr int kHopperBytes =
-    kTableRoom + kHopperStages * kHopperStageValues * int{sizeof(act_t)};  // two blocks fit an SM
-static_assert(kMostRows * kWideRows * sizeof(float) <=
-                  kHopperStages * kHopperStageValues * sizeof(act_t),
-              "the sums fit where x was");
-
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Starts copying a run's columns of x; zeros behind the last block of 64.
-__device__ inline void load_permuted(act_t* stage, const act_t* x, int64_t ldx, int m, int run,
-                                     int end, int blocks) {
-  const int lane = threadIdx.x % kWarp, t = lane / 8, half = threadIdx.x / kWarp % 2;
-  const int chunk = half * 8 + lane % 8;
-  if (run < end) {
-    constexpr int kRowsTogether = kWideBlock / (kRun / 2);
-    static_assert(2 * kRowsTogether == 8, "every second row has the same place in its eight");
-    const bool valid = 2 * run + t / 2 < blocks;
-    const int first = threadIdx.x / (kRun / 2);
-    const act_t* const from = valid ? x + run * kRun + (t * 16 + chunk) * 2 : x;
-    const int step = valid ? kRowsTogether * static_cast<int>(ldx) : 0;
-    int offset = valid ? first * static_cast<int>(ldx) : 0;
-    const uint32_t even = shared_address(swizzled<kMostRows>(stage, first, chunk) + 2 * t);
-    const uint32_t odd =
-        shared_address(swizzled<kMostRows>(stage, first + kRowsTogether, chunk) + 2 * t);
-#pragma unroll
-    for (int row = 0; row < kMostRows; row += 8) {
-      if (row >= m) break;
-      const int place = row * kBlockValues * int{sizeof(act_t)};
-      if (row + first < m) copy4_async(even + place, from + offset, valid);
-      offset += step;
-      if (row + first + kRowsTogether < m) copy4_async(odd + place, from + offset, valid);
-      offset += step;
-    }
-  }
-  copies_commit();
-}
-
-// A pair of codes times a value, given as a pair of its rounded self and one of what that lacks.
-__device__ inline uint32_t scaled(uint32_t codes, uint32_t high, uint32_t low) {
-  uint32_t rest, product;
-  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(rest) : "r"(codes), "r"(low));
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(codes), "r"(high), "r"(rest));
-  return product;
-}
-#endif
-
-// Empty but for machine code of sm_90a.
-template <bool kNested, class Y>
-__global__ void __launch_bounds__(kWideBlock, 2)
-    hopper_kernel(Y* y, int64_t ldy, float* partial, unsigned* tickets, const act_t* x, int64_t ldx,
-                  int m, PackedGroup w, float beta, DynamicMap dynamic) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  extern __shared__ __align__(256) uint8_t shared[];
-  let_next_begin();
-  uint8_t* const table = table_of(shared);
-  act_t* const stages = reinterpret_cast<act_t*>(table + kTableBytes);
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp = threadIdx.x / kWarp;
-  const int unit = blockIdx.x, split = blockIdx.y, splits = gridDim.y;
-  const PackedPart& part = w.part[part_of(w, unit)];
-  const int unit_row = (unit - part.first_unit) * kWideRows, first_row = unit_row + warp * 16;
-  const int blocks = w.blocks, runs = (blocks + 1) / 2;
-  const int begin = runs * split / splits, end = runs * (split + 1) / splits;
-
-  NarrowTile<kNested> tile;
-  tile.enter(part, first_row + g, w.in, blocks, t);
-  NarrowPiece pieces[2] = {};
-  const auto load = [&](NarrowPiece& piece, int run) {
-    if (run < end) tile.load(piece, min(2 * run + t / 2, blocks - 1));
-  };
-#pragma unroll
-  for (int i = 0; i < 2; ++i) load(pieces[i], begin + i);
-  if (split == 0 && threadIdx.x < kWideRows) prefetch_b(part, unit_row + threadIdx.x);
-  fill_table(table, reinterpret_cast<uint2*>(stages), dynamic);
-  __syncthreads();
-  for (int i = threadIdx.x; i < kHopperStages * kMostRows * (kRun / 8); i += kWideBlock) {
-    const int n = i / 8 % kMostRows;  // of a tile of 64 columns
-    if (n >= m) reinterpret_cast<uint4*>(stages)[i] = make_uint4(0, 0, 0, 0);
-  }
-  __syncthreads();
-  await_previous();
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    load_permuted(stages + i * kHopperStageValues, x, ldx, m, begin + i, end, blocks);
-  }
-
-  const uint32_t lane_at = lane_address(table);
-  float sums[8][4] = {};
-  uint32_t a[8][4];  // of a run
-  int stage = 0;
-#pragma unroll 1
-  for (int first = begin; first < end; first += 2) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int run = first + i;
-      if (run >= end) break;
-      products_wait<0>();
-      copies_wait<1>();
-      fence_for_products();
-      __syncthreads();  // the stage is there, and the one before is free
-      {
-        const int next = stage == 0 ? kHopperStages - 1 : stage - 1;
-        load_permuted(stages + next * kHopperStageValues, x, ldx, m, run + 2, end, blocks);
-      }
-      const NarrowPiece& piece = pieces[i];
-      const float own = absmax_of<kNested>(piece.code, piece.value, tile.offset, lane_at);
-      const float rounded = to_float(from_float<act_t>(own));
-      const uint32_t both = pack_bf16(rounded, own - rounded);
-      const uint32_t other = __shfl_xor_sync(kAllLanes, both, 1);
-      const uint32_t scale_g = t % 2 == 0 ? both : other, scale_g8 = t % 2 == 0 ? other : both;
-      const uint32_t high_g = __byte_perm(scale_g, 0, 0x1010);
-      const uint32_t low_g = __byte_perm(scale_g, 0, 0x3232);
-      const uint32_t high_g8 = __byte_perm(scale_g8, 0, 0x1010);
-      const uint32_t low_g8 = __byte_perm(scale_g8, 0, 0x3232);
-      const uint32_t top[4] = {piece.low.x, piece.low.y, piece.low.z, piece.low.w};
-      const uint32_t below[4] = {piece.high.x, piece.high.y, piece.high.z, piece.high.w};
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        uint32_t (&even)[4] = a[2 * j];
-        uint32_t (&odd)[4] = a[2 * j + 1];
-        even[0] = scaled(look_up<0>(top[j], lane_at), high_g, low_g);
-        even[1] = scaled(look_up<0>(below[j], lane_at), high_g8, low_g8);
-        even[2] = scaled(look_up<1>(top[j], lane_at), high_g, low_g);
-        even[3] = scaled(look_up<1>(below[j], lane_at), high_g8, low_g8);
-        odd[0] = scaled(look_up<2>(top[j], lane_at), high_g, low_g);
-        odd[1] = scaled(look_up<2>(below[j], lane_at), high_g8, low_g8);
-        odd[2] = scaled(look_up<3>(top[j], lane_at), high_g, low_g);
-        odd[3] = scaled(look_up<3>(below[j], lane_at), high_g8, low_g8);
-      }
-      load(pieces[i], run + 2);  // the piece is used up
-      const Operand b = operand(stages + stage * kHopperStageValues);
-      products_begin();
-#pragma unroll
-      for (int s = 0; s < 8; ++s) {
-        wgmma_64<false>(sums, a[s], b + column_bytes<kMostRows>(s), true);
-      }
-      products_commit();
-      stage = stage + 1 == kHopperStages ? 0 : stage + 1;
-    }
-  }
-  products_wait<0>();
-  hold(sums);
-
-  // LoRA: sB is the next 16 columns of w, U of x, once.
-  if (split == 0) {
-    for (int k = 0; k < part.rank; k += 16) {
-      uint32_t of_b[4];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const int row = first_row + r * 8 + g;
-        const act_t* const b = part.b + int64_t{row} * part.rank;
-        const int count = row < part.out ? part.rank : 0;
-        of_b[r] = read_pair(b, k + 2 * t, count);
-        of_b[r + 2] = read_pair(b, k + 2 * t + 8, count);
-      }
-#pragma unroll
-      for (int c = 0; c < 8; ++c) {
-        const int n = c * 8 + g;
-        const act_t* const u = x + n * ldx + w.in + part.rank_offset;
-        const int count = n < m ? part.rank : 0;
-        mma(sums[c], of_b, read_pair(u, k + 2 * t, count), read_pair(u, k + 2 * t + 8, count));
-      }
-    }
-  }
-
-  copies_wait<0>();
-  __syncthreads();
-  float* const scratch = reinterpret_cast<float*>(stages);
-#pragma unroll
-  for (int c = 0; c < 8; ++c) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      scratch[(c * 8 + 2 * t + j % 2) * kWideRows + warp * 16 + g + j / 2 * 8] = sums[c][j];
-    }
-  }
-  __syncthreads();
-  finish_unit(y, ldy, partial, tickets, scratch, part, unit_row, m, beta);
-#endif
-}
-
 // ---- launches -----------------------------------------------------------------------------------
 
 // Into how many runs `in` is split: so that the blocks, a whole number of times over the
@@ -528,9 +342,7 @@ void launch_wide(WideKernel<Y> kernel, int bytes, int together, Y* y, int64_t ld
 template <bool kNested, class Y>
 void launch(Y* y, int64_t ldy, const act_t* x, int64_t ldx, int m, const ops::DecodeGroup& group,
             float beta, CudaDevice& device) {
-  if (can_run_hopper(device)) {
-    launch_wide(hopper_kernel<kNested, Y>, kHopperBytes, 2, y, ldy, x, ldx, m, group, beta, device);
-  } else if (m <= 8) {
+  if (m <= 8) {
     launch_wide(wide_kernel<1, kNested, Y>, kWideBytes<1>, 1, y, ldy, x, ldx, m, group, beta,
                 device);
   } else if (m <= 16) {

@@ -114,20 +114,28 @@ __device__ inline uint32_t lane_address(const uint8_t* table) {
   return (shared_address(table) & 0xff000000u) | (threadIdx.x % kWarp * 4);
 }
 
-// The codes in memory: of a parameter, indexed at run time, each thread would make itself a copy.
-__device__ const float kCodes[16] = {
-    kNf4[0], kNf4[1], kNf4[2],  kNf4[3],  kNf4[4],  kNf4[5],  kNf4[6],  kNf4[7],
-    kNf4[8], kNf4[9], kNf4[10], kNf4[11], kNf4[12], kNf4[13], kNf4[14], kNf4[15],
-};
+// The code of each lane's number, modulo 16: instructions, where a table in memory would be two
+// misses one behind the other at the start of every kernel.
+__device__ inline float code_of_lane() {
+  const float codes[16] = {
+      kNf4[0], kNf4[1], kNf4[2],  kNf4[3],  kNf4[4],  kNf4[5],  kNf4[6],  kNf4[7],
+      kNf4[8], kNf4[9], kNf4[10], kNf4[11], kNf4[12], kNf4[13], kNf4[14], kNf4[15],
+  };
+  const int lane = threadIdx.x % 16;
+  float code = codes[0];
+#pragma unroll
+  for (int i = 1; i < 16; ++i) code = lane == i ? codes[i] : code;
+  return code;
+}
 
 // staging: 2 KB of shared memory for the while. Parameters are read once, all lines of them at the
 // same time: one after another each would be a miss of the constant cache.
 __device__ inline void fill_table(uint8_t* table, uint2* staging, const DynamicMap& dynamic) {
-  for (int byte = threadIdx.x; byte < 256; byte += blockDim.x) {
+  const float code = code_of_lane() * kCodeScale;
+  for (int byte = threadIdx.x; byte < 256; byte += blockDim.x) {  // whole warps
     // The high nibble comes first: the low half of the pair.
-    staging[byte] =
-        make_uint2(pack_bf16(kCodes[byte >> 4] * kCodeScale, kCodes[byte & 15] * kCodeScale),
-                   __float_as_uint(dynamic.value[byte]));
+    const float first = __shfl_sync(kAllLanes, code, byte >> 4);
+    staging[byte] = make_uint2(pack_bf16(first, code), __float_as_uint(dynamic.value[byte]));
   }
   __syncthreads();
   const int lane = threadIdx.x % kWarp;

@@ -11,11 +11,9 @@
 // A row is cut in chunks of kChunk ids, a block each; five launches, each followed, inside it, by
 // what the last block of a row has to decide:
 //   stats      the highest z and Σ e^z of each chunk, before and behind penalty and temperature
-//   histogram  ids and weights in 1,024 slices below the highest z: the slice in which top-k or
-//   top-p
-//              cuts
-//   gather     the ids of that slice, in which the last block finds the cut by the bits of z;
-//   twice,
+//   histogram  ids (top-k) and weights (top-p) in 1,024 slices below the highest z: the slice that
+//              is cut
+//   gather     that slice's ids, in which the last block finds the cut by the bits of z; twice,
 //              since top-p counts what top-k has left
 //   draw       the kept weight of each chunk: the chunk, then the token in it
 // Nothing is sorted. Weights e^(z − max z) are counted in whole units of 2⁻⁴⁴, so that sums have no
@@ -32,7 +30,8 @@ namespace {
 
 constexpr int kBlock = 512;
 constexpr int kWarps = kBlock / kWarp;
-constexpr int kEach = 8;  // ids a thread
+constexpr int kResident = 3;  // blocks a multiprocessor
+constexpr int kEach = 8;      // ids a thread
 constexpr int kChunk = kBlock * kEach;
 constexpr int64_t kRows = 64;  // a launch takes, to bound the scratch
 constexpr int kSlices = 1024;  // of z, each 1/32 wide, the last holds all that lies lower
@@ -121,6 +120,16 @@ struct Chunk {
   __device__ int id(int i) const { return begin + i * kBlock + static_cast<int>(threadIdx.x); }
 };
 
+// A thread's logits of a chunk as they came, all on their way at once; −∞ behind the last.
+__device__ inline void load_logits(float (&z)[kEach], const Rows& x, int row, int chunk) {
+  const float* const from = x.logits + int64_t{row} * x.V;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int id = chunk * kChunk + i * kBlock + static_cast<int>(threadIdx.x);
+    z[i] = id < x.V ? from[id] : -INFINITY;
+  }
+}
+
 // All threads call it. seen: kChunk bits of shared memory.
 __device__ inline Chunk chunk_of(const Rows& x, int row, int chunk, uint32_t* seen) {
   const ops::SamplingRow& settings = x.settings[row];
@@ -184,6 +193,25 @@ __device__ inline Units warp_scan(Units x) {
   return x;
 }
 
+// Sums of units in shared memory as two words: an addition of 32 bits is one instruction, of 64 a
+// loop in which threads take turns.
+template <int kCount>
+struct SharedSums {
+  uint32_t low[kCount], high[kCount];
+
+  __device__ void clear(int i) {
+    low[i] = 0;
+    high[i] = 0;
+  }
+  __device__ void add(int i, Units units) {
+    const uint32_t word = static_cast<uint32_t>(units);
+    const uint32_t before = atomicAdd(&low[i], word);
+    const uint32_t above = static_cast<uint32_t>(units >> 32) + (before + word < before ? 1u : 0u);
+    if (above > 0) atomicAdd(&high[i], above);
+  }
+  __device__ Units operator[](int i) const { return Units{high[i]} << 32 | low[i]; }
+};
+
 struct BinShared {
   Units parts[kWarps];
   int bin;
@@ -229,14 +257,12 @@ __global__ void __launch_bounds__(kBlock) stats_kernel(Rows x, Scratch scratch) 
   __shared__ uint32_t seen[kChunk / 32];
   __shared__ Units parts[kWarps];
   const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
-  const Chunk c = chunk_of(x, row, chunk, seen);
   float z[kEach];
+  load_logits(z, x, row, chunk);
+  const Chunk c = chunk_of(x, row, chunk, seen);
   float top = -INFINITY;
 #pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    z[i] = c.id(i) < c.end ? c.z[c.id(i)] : -INFINITY;
-    top = fmaxf(top, z[i]);
-  }
+  for (int i = 0; i < kEach; ++i) top = fmaxf(top, z[i]);
   top = block_max<kBlock>(top);
   const float base = top == -INFINITY ? 0.0f : top;
   float sum = 0.0f;
@@ -295,16 +321,18 @@ __device__ inline void cut_at_p(RowState& state, const Units (&own)[2], Units to
   state.above = shared.above;
 }
 
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, kResident)
     histogram_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
   let_next_begin();
   await_previous();
   static_assert(kSlices == 2 * kBlock, "a thread takes two slices");
-  __shared__ uint32_t seen[kChunk / 32];
-  __shared__ Units sums[kSlices];
+  __shared__ SharedSums<kSlices> sums;
   __shared__ uint32_t counts[kSlices];
+  __shared__ uint32_t seen[kChunk / 32];
   __shared__ BinShared shared;
   const int row = blockIdx.y, chunk = blockIdx.x, chunks = gridDim.x;
+  float z[kEach];
+  load_logits(z, x, row, chunk);
   const ops::SamplingRow settings = x.settings[row];
   const ChunkStats* const stats = scratch.stats + int64_t{row} * chunks;
   RowState& state = scratch.states[row];
@@ -328,7 +356,7 @@ __global__ void __launch_bounds__(kBlock)
   }
   if (!at_k && !at_p) return;
   for (int i = threadIdx.x; i < kSlices; i += kBlock) {
-    sums[i] = 0;
+    sums.clear(i);
     counts[i] = 0;
   }
   const Chunk c = chunk_of(x, row, chunk, seen);
@@ -336,11 +364,11 @@ __global__ void __launch_bounds__(kBlock)
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     if (c.id(i) >= c.end) continue;
-    const float z = c[c.id(i)];
-    const int slice = slice_of(z, top);
-    const Units units = units_of(z, top);
-    if (units > 0) atomicAdd(&sums[slice], units);
-    atomicAdd(&counts[slice], 1u);
+    const float changed = c.change(z[i], c.id(i));
+    const int slice = slice_of(changed, top);
+    const Units units = at_p ? units_of(changed, top) : 0;
+    if (units > 0) sums.add(slice, units);
+    if (at_k) atomicAdd(&counts[slice], 1u);
   }
   __syncthreads();
   for (int i = threadIdx.x; i < kSlices; i += kBlock) {
@@ -369,7 +397,7 @@ __global__ void __launch_bounds__(kBlock)
 // ---- gather -------------------------------------------------------------------------------------
 
 struct CutShared {
-  Units sums[kBins];
+  SharedSums<kBins> sums;
   uint32_t counts[kBins];
   uint32_t keys[kBins];  // the highest; the only one where the count is 1
   BinShared bin;
@@ -392,7 +420,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
     const uint32_t known = shift == 24 ? 0 : 0xffffffffu << (shift + 8);
     __syncthreads();
     for (int i = threadIdx.x; i < kBins; i += kBlock) {
-      s.sums[i] = 0;
+      s.sums.clear(i);
       s.counts[i] = 0;
       s.keys[i] = 0;
     }
@@ -403,7 +431,7 @@ __device__ inline Cut cut_of(const uint32_t* members, int count, float top, uint
       const Units units = kWeights ? units_of(value_of(key), top) : 1;
       if (units == 0) continue;
       const int bin = 255 - (key >> shift & 255);
-      atomicAdd(&s.sums[bin], units);
+      s.sums.add(bin, units);
       atomicAdd(&s.counts[bin], 1u);
       atomicMax(&s.keys[bin], key);
     }
@@ -431,7 +459,8 @@ __device__ inline void finish_at_p(RowState& state, const uint32_t* members, int
   state.ties = (bound - (before + cut.above) + each - 1) / each;
 }
 
-__global__ void __launch_bounds__(kBlock) gather_kernel(Stage stage, Rows x, Scratch scratch) {
+__global__ void __launch_bounds__(kBlock, kResident)
+    gather_kernel(Stage stage, Rows x, Scratch scratch) {
   let_next_begin();
   await_previous();
   __shared__ uint32_t seen[kChunk / 32];
@@ -442,12 +471,16 @@ __global__ void __launch_bounds__(kBlock) gather_kernel(Stage stage, Rows x, Scr
   const int slice = state.slice;
   const float top = state.top;
   uint32_t* const members = scratch.members + int64_t{row} * x.V;
+  float z[kEach];
+  load_logits(z, x, row, chunk);
   const Chunk c = chunk_of(x, row, chunk, seen);
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     if (c.id(i) >= c.end) continue;
-    const float z = c[c.id(i)];
-    if (slice_of(z, top) == slice) members[atomicAdd(&state.members, 1u)] = key_of(z);
+    const float changed = c.change(z[i], c.id(i));
+    if (slice_of(changed, top) == slice) {
+      members[atomicAdd(&state.members, 1u)] = key_of(changed);
+    }
   }
   if (!is_last_block(scratch.tickets + row, chunks)) return;
   const int count = static_cast<int>(__ldcg(&state.members));
@@ -548,7 +581,7 @@ __device__ inline ChunkUnits run_units(const Chunk& c, int begin, int end, const
   return {warp_units(sum.sure), warp_units(sum.ties)};
 }
 
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, kResident)
     draw_kernel(int32_t* tokens, float* logprobs, Rows x, Scratch scratch) {
   let_next_begin();
   await_previous();
@@ -563,14 +596,16 @@ __global__ void __launch_bounds__(kBlock)
   const float top = state.top;
   ChunkUnits* const all = scratch.units + int64_t{row} * chunks;
   {
+    float z[kEach];
+    load_logits(z, x, row, blockIdx.x);
     const Chunk c = chunk_of(x, row, blockIdx.x, seen);
     Units sure = 0, ties = 0;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       if (c.id(i) >= c.end) continue;
-      const float z = c[c.id(i)];
-      const uint32_t key = key_of(z);
-      if (key > cut) sure += kept_units(z, top, settings.min_p);
+      const float changed = c.change(z[i], c.id(i));
+      const uint32_t key = key_of(changed);
+      if (key > cut) sure += kept_units(changed, top, settings.min_p);
       if (key == cut) ++ties;
     }
     sure = block_units(sure, parts);

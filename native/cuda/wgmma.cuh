@@ -80,16 +80,21 @@ struct Operand {
 constexpr uint32_t kSwizzle128 = 1u << 30;
 constexpr uint32_t kEightRows = 1024 / 16;  // from eight rows to the next
 
+// A shared address as descriptors have it: without the number of the block in its cluster.
+__device__ inline uint32_t place_of(const act_t* tile) {
+  return shared_address(tile) / 16 & 0x3fffu;
+}
+
 // As a, or as b [16, N] whose column n is the tile's row n: the sum runs along the rows. tile: the
 // first of the rows, at a multiple of eight.
 __device__ inline Operand operand(const act_t* tile) {
-  return {1u << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
+  return {1u << 16 | place_of(tile), kSwizzle128 | kEightRows};
 }
 // As b [16, 128] whose rows are 16 rows of the tile: the sum runs over them. The second 64 columns
 // lie kRows · 128 bytes behind the first.
 template <int kRows>
 __device__ inline Operand operand_transposed(const act_t* tile) {
-  return {uint32_t{kRows * 128 / 16} << 16 | shared_address(tile) / 16, kSwizzle128 | kEightRows};
+  return {uint32_t{kRows * 128 / 16} << 16 | place_of(tile), kSwizzle128 | kEightRows};
 }
 // Bytes from a tile's first 16 columns to its c-th, for a tile of kRows rows.
 template <int kRows>
@@ -124,6 +129,7 @@ __device__ inline void hold(float (&c)[N][4]) {
 #define QLORA_SUMS_4(c) "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])
 #define QLORA_SUMS_16(c) \
   QLORA_SUMS_4((c)[0]), QLORA_SUMS_4((c)[1]), QLORA_SUMS_4((c)[2]), QLORA_SUMS_4((c)[3])
+#define QLORA_SUMS_8(c) QLORA_SUMS_4((c)[0]), QLORA_SUMS_4((c)[1])
 #define QLORA_SUMS_32(c) QLORA_SUMS_16(c), QLORA_SUMS_16((c) + 4)
 #define QLORA_SUMS_64(c) QLORA_SUMS_32(c), QLORA_SUMS_32((c) + 8)
 
@@ -176,7 +182,25 @@ __device__ inline void wgmma_128(float (*c)[4], const uint32_t a[4], Operand b, 
         "n"(int{kTransposed}));
 }
 
+// c += a · b with fewer columns, b from operand.
+__device__ inline void wgmma_16(float (*c)[4], const uint32_t a[4], Operand b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9, %10, %11}, %12, 1, 1, 1, 0;\n"
+      : QLORA_SUMS_8(c)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()));
+}
+__device__ inline void wgmma_32(float (*c)[4], const uint32_t a[4], Operand b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "{%16, %17, %18, %19}, %20, 1, 1, 1, 0;\n"
+      : QLORA_SUMS_16(c)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor()));
+}
+
 #undef QLORA_SUMS_4
+#undef QLORA_SUMS_8
 #undef QLORA_SUMS_16
 #undef QLORA_SUMS_32
 #undef QLORA_SUMS_64

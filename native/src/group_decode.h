@@ -6,7 +6,7 @@
 
 namespace qlora {
 
-// y [rows, out] (rows ldy apart); x [rows, ld]: its U columns are written.
+// y [rows, out] (rows ldy apart); x [rows, ld]: its U columns may be written.
 void group_decode(act_t* y, int64_t ldy, act_t* x, int64_t layer, int group, int64_t rows,
                   Model& model);
 

@@ -158,7 +158,7 @@ void linear_decode_f32(float* y, int64_t ldy, const act_t* x, int64_t ldx, int64
 
 // The linears that share an input, each with its LoRA pair, for few rows:
 //   U = x · Aᵀ,  y[:, first_p … first_p + out_p) = x · W_pᵀ + U_p · sB_pᵀ for every part p.
-// x [m, in + R]: U is written to its last R columns. Rows as linear_decode has them.
+// x [m, in + R]: its last R columns are room for U. Rows as linear_decode has them.
 constexpr int kMostParts = 3;
 struct DecodePart {
   Weight w;                           // quantised, or plain

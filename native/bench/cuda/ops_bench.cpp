@@ -108,8 +108,7 @@ void lora(int64_t T) {
     for (ops::LoraPart& part : parts) part.db = db.data + kRank * part.out_begin;
     const double bytes = 2.0 * double(T * g.in);
     for (const ops::DropoutSite* dropout : {&site, static_cast<const ops::DropoutSite*>(nullptr)}) {
-      const std::string name =
-          std::string(", ") + g.name + (dropout != nullptr ? ", dropout" : "");
+      const std::string name = std::string(", ") + g.name + (dropout != nullptr ? ", dropout" : "");
       moves(("LoRA U" + name).c_str(), bytes, [&] {
         ops::lora_down_forward(x.data + g.in, ld, x.data, ld, a.data, T, g.in, R, dropout,
                                device());
@@ -137,8 +136,8 @@ void lora(int64_t T) {
   for (int64_t i = 0; i < 2 * layers; ++i) {
     for (const int64_t cols : {kHidden, kHidden, kHidden, kHidden, kFfn}) {
       const int64_t rows = i % 2 == 0 ? kRank : cols, width = i % 2 == 0 ? cols : kRank;
-      windows.push_back({copy.data + at, width, master.data + at, rows,
-                         static_cast<int32_t>(width), 0, static_cast<int32_t>(width), 2.0f});
+      windows.push_back({copy.data + at, width, master.data + at, rows, static_cast<int32_t>(width),
+                         0, static_cast<int32_t>(width), 2.0f});
       at += rows * width;
     }
   }
@@ -249,10 +248,9 @@ void layers(int64_t T) {
         [&] { ops::bias_forward(qkv.data, kQkv, bias.data, T, kQkv, device()); });
   moves("gather_rows", 2 * row,
         [&] { ops::gather_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device()); });
-  moves("scatter_add_rows", 3 * row,
-        [&] {
-          ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
-        });
+  moves("scatter_add_rows", 3 * row, [&] {
+    ops::scatter_add_rows(y.data, x.data, kHidden, positions.data, T, kHidden, device());
+  });
   const int64_t targets = std::min<int64_t>(T, 2048), chunk = 16032;  // an eighth of the vocabulary
   const Block<float> logits(targets * chunk), expected(targets * kHidden), softmax(targets * 4);
   const Block<act_t> terms(targets * chunk);
@@ -313,8 +311,8 @@ void attention(int64_t T, int64_t P, int64_t length) {
   qlora::cuda::select_attention_path(AttentionPath::automatic, device());
 }
 
-// Like moves, for ops of a few microseconds: many of them as one CUDA graph, so that the gaps between
-// launches are those of a decode step.
+// Like moves, for ops of a few microseconds: many of them as one CUDA graph, so that the gaps
+// between launches are those of a decode step.
 void moves_in_graph(const char* name, double bytes, const std::function<void()>& work) {
   if (!selected(name)) return;
   constexpr int kTimes = 24;
@@ -335,50 +333,106 @@ void moves_in_graph(const char* name, double bytes, const std::function<void()>&
               bytes / seconds / 1e9, 100 * bytes / seconds / copy_rate);
 }
 
-// One token a sequence, m sequences. Weights rotate, so that none stays in the cache.
-void decode(int64_t m) {
+// NF4 weights in device memory, of which groups take what lies at a place.
+struct DecodeWeights {
+  static constexpr int64_t kCount = 8 * kFfn * kHidden;  // two layers and more
+  const Block<uint8_t> packed{kCount / 2}, codes{kCount / 64};
+  const Block<float> absmax2{kCount / 64 / 256};
+  const Block<act_t> a{3 * kRank * kFfn, 3}, b{2 * kFfn * kRank, 4};
+
+  // Linears [out, in] with as many ranks each, from the value `at` on.
+  ops::DecodeGroup group(const std::vector<int64_t>& outs, int64_t in, int64_t rank,
+                         int64_t at) const {
+    ops::DecodeGroup g;
+    g.num_parts = static_cast<int>(outs.size());
+    g.rank = rank * g.num_parts;
+    g.a = a.data;
+    int64_t first = 0;
+    for (int p = 0; p < g.num_parts; ++p) {
+      ops::DecodePart& part = g.parts[p];
+      const int64_t value = at + first * in;
+      part.w.out = outs[size_t(p)];
+      part.w.in = in;
+      part.w.packed = packed.data + value / 2;
+      part.w.absmax_codes = codes.data + value / 64;
+      part.w.absmax2 = absmax2.data + value / 64 / 256;
+      part.first = first;
+      part.rank = rank;
+      part.rank_offset = rank * p;
+      part.scaled_b = rank > 0 ? b.data + first * rank : nullptr;
+      first += part.w.out;
+    }
+    return g;
+  }
+};
+
+double group_bytes(int64_t out, int64_t in, int64_t ranks) {
+  return double(out * in) * (0.5 + 1.0 / 64) + 2.0 * double(ranks * in);
+}
+
+// The groups one by one, with and without LoRA.
+void decode_groups(int64_t m, const DecodeWeights& weights) {
+  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2);
   const std::string rows = ", m " + std::to_string(m);
-  const int64_t copies = 4, most = 2 * kFfn * kHidden;  // weights of the largest group
-  const Block<uint8_t> packed(copies * most / 2), codes(copies * most / 64);
-  const Block<float> absmax2(copies * most / 64 / 256);
-  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2), a(3 * kRank * kFfn, 3);
-  const Block<act_t> b(2 * kFfn * kRank, 4);
-  int64_t turn = 0;
-  const auto group = [&](const char* name, std::vector<int64_t> outs, int64_t in, int64_t rank) {
-    const int64_t parts = static_cast<int64_t>(outs.size());
-    double values = 0;
-    for (const int64_t out : outs) values += double(out * in);
-    const double bytes = values * (0.5 + 1.0 / 64) + 2.0 * double(rank * parts * in);
-    moves_in_graph((name + rows).c_str(), bytes, [&, outs] {
-      const int64_t copy = turn++ % copies;
-      ops::DecodeGroup g;
-      g.num_parts = static_cast<int>(parts);
-      g.rank = rank * parts;
-      g.a = a.data;
-      int64_t first = 0;
-      for (int p = 0; p < g.num_parts; ++p) {
-        ops::DecodePart& part = g.parts[p];
-        part.w.out = outs[size_t(p)];
-        part.w.in = in;
-        part.w.packed = packed.data + (copy * most + first * in) / 2;
-        part.w.absmax_codes = codes.data + (copy * most + first * in) / 64;
-        part.w.absmax2 = absmax2.data + copy * most / 64 / 256;
-        part.first = first;
-        part.rank = rank;
-        part.rank_offset = rank * p;
-        part.scaled_b = rank > 0 ? b.data + first * rank : nullptr;
-        first += part.w.out;
-      }
-      ops::linear_group_decode(y.data, first, x.data, in + g.rank, m, g, device());
+  const auto group = [&](const std::string& name, std::vector<int64_t> outs, int64_t in,
+                         int64_t rank) {
+    int64_t out = 0, turn = 0;
+    for (const int64_t part : outs) out += part;
+    const int64_t copies = DecodeWeights::kCount / (out * in);  // in turn: none stays in the cache
+    moves_in_graph((name + rows).c_str(), group_bytes(out, in, rank * int64_t(outs.size())), [&] {
+      const ops::DecodeGroup g = weights.group(outs, in, rank, turn++ % copies * out * in);
+      ops::linear_group_decode(y.data, out, x.data, in + g.rank, m, g, device());
     });
   };
   for (const int64_t rank : {int64_t{0}, kRank}) {
     const std::string lora = rank > 0 ? "+ LoRA " : "";
-    group((lora + "q, k, v").c_str(), {kHidden, 1024, 1024}, kHidden, rank);
-    group((lora + "o").c_str(), {kHidden}, kHidden, rank);
-    group((lora + "gate, up").c_str(), {kFfn, kFfn}, kHidden, rank);
-    group((lora + "down").c_str(), {kHidden}, kFfn, rank);
+    group(lora + "q, k, v", {kHidden, 1024, 1024}, kHidden, rank);
+    group(lora + "o", {kHidden}, kHidden, rank);
+    group(lora + "gate, up", {kFfn, kFfn}, kHidden, rank);
+    group(lora + "down", {kHidden}, kFfn, rank);
   }
+}
+
+// A whole layer of a decode step, LoRA on all linears; two layers in turn.
+void decode_layer(int64_t m, const DecodeWeights& weights, const std::function<void()>& attention,
+                  act_t* qkv, act_t* att, double attention_bytes) {
+  const Block<act_t> residual(m * kHidden, 1), delta(m * kHidden), in(m * (kHidden + 3 * kRank));
+  const Block<act_t> gate_up(m * 2 * kFfn), mlp(m * (kFfn + kRank));
+  const Block<float> norm(kHidden);
+  const int64_t sizes[] = {kQkv * kHidden, kHidden * kHidden, 2 * kFfn * kHidden, kFfn * kHidden};
+  const int64_t values = sizes[0] + sizes[1] + sizes[2] + sizes[3];
+  const double bytes = group_bytes(kQkv, kHidden, 3 * kRank) +
+                       group_bytes(kHidden, kHidden, kRank) +
+                       group_bytes(2 * kFfn, kHidden, 2 * kRank) +
+                       group_bytes(kHidden, kFfn, kRank) + attention_bytes;
+  int64_t turn = 0;
+  moves_in_graph(("layer with LoRA, 336 + 170 keys, m " + std::to_string(m)).c_str(), bytes, [&] {
+    int64_t at = turn++ % (DecodeWeights::kCount / values) * values;
+    const auto next = [&](int i) { return std::exchange(at, at + sizes[i]); };
+    const auto normed = [&](int64_t ld) {
+      ops::rmsnorm_forward(in.data, ld, nullptr, residual.data, residual.data, delta.data,
+                           norm.data, m, kHidden, 1e-5f, device());
+    };
+    const auto decode = [&](act_t* y, int64_t ldy, act_t* x, const ops::DecodeGroup& g) {
+      ops::linear_group_decode(y, ldy, x, g.parts[0].w.in + g.rank, m, g, device());
+    };
+    normed(kHidden + 3 * kRank);
+    decode(qkv, kQkv, in.data, weights.group({kHidden, 1024, 1024}, kHidden, kRank, next(0)));
+    attention();
+    decode(delta.data, kHidden, att, weights.group({kHidden}, kHidden, kRank, next(1)));
+    normed(kHidden + 2 * kRank);
+    decode(gate_up.data, 2 * kFfn, in.data, weights.group({kFfn, kFfn}, kHidden, kRank, next(2)));
+    ops::swiglu_forward(mlp.data, kFfn + kRank, gate_up.data, m, kFfn, device());
+    decode(delta.data, kHidden, mlp.data, weights.group({kHidden}, kFfn, kRank, next(3)));
+  });
+}
+
+// One token a sequence, m sequences.
+void decode(int64_t m) {
+  const std::string rows = ", m " + std::to_string(m);
+  const DecodeWeights weights;
+  const Block<act_t> x(m * (kFfn + kRank), 1), y(m * 2 * kFfn, 2);
+  decode_groups(m, weights);
   if (m > 8) {  // what dequantised weights would take
     const Block<act_t> plain(2 * kFfn * kHidden, 3);
     ops::Weight w;
@@ -396,9 +450,9 @@ void decode(int64_t m) {
     w.out = kVocabulary;
     w.in = w.ld = kHidden;
     w.plain = head.data;
-    moves_in_graph(("linear_decode logits" + rows).c_str(), 2.0 * double(kVocabulary * kHidden), [&] {
-      ops::linear_decode_f32(logits.data, kVocabulary, x.data, kHidden, m, w, device());
-    });
+    moves_in_graph(
+        ("linear_decode logits" + rows).c_str(), 2.0 * double(kVocabulary * kHidden),
+        [&] { ops::linear_decode_f32(logits.data, kVocabulary, x.data, kHidden, m, w, device()); });
     std::vector<ops::SamplingRow> settings(
         size_t(m), ops::SamplingRow{0.7f, 0.9f, 0.0f, 1.1f, 0, 0, 400, 1, 2});
     const Block<uint8_t> settings_device(m * int64_t(sizeof settings[0]));
@@ -420,11 +474,14 @@ void decode(int64_t m) {
   const Block<int32_t> slots(m), positions(m);
   const std::vector<int32_t> host(size_t(m), static_cast<int32_t>(length - 1));
   device().copy_to_device(positions.data, host.data(), host.size() * sizeof host[0]);
-  moves_in_graph(("attention_decode, 336 + 170 keys" + rows).c_str(),
-                 4.0 * double((P + m * length) * G * D), [&] {
-                   ops::attention_decode(y.data, kHidden, qkv.data, kQkv, cache, slots.data,
-                                         positions.data, P, cos.data, sin.data, m, 32, device());
-                 });
+  const Block<act_t> att(m * (kHidden + kRank));
+  const double bytes = 4.0 * double((P + m * length) * G * D);
+  const auto attention = [&] {
+    ops::attention_decode(att.data, kHidden + kRank, qkv.data, kQkv, cache, slots.data,
+                          positions.data, P, cos.data, sin.data, m, 32, device());
+  };
+  moves_in_graph(("attention_decode, 336 + 170 keys" + rows).c_str(), bytes, attention);
+  decode_layer(m, weights, attention, qkv.data, att.data, bytes);
 }
 
 }  // namespace
@@ -456,7 +513,7 @@ int main(int argc, char** argv) {
     layers(T);
     attention(T, 336, 170);
     attention(T, 0, 512);
-    for (const int64_t m : {1, 8, 64}) decode(m);
+    for (const int64_t m : {1, 8, 16, 32, 64}) decode(m);
     bench::shared_device().reset();
     return 0;
   } catch (const std::exception& error) {

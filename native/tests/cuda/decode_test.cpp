@@ -169,6 +169,56 @@ CUDA_OP_TEST(linear_decode) {
   }
 }
 
+// Where each weight goes: a row of w has one value that is not 0, so y picks columns of x.
+void check_layout(int64_t m, int64_t out, int64_t in) {
+  const auto hot = [&](int64_t row) { return row * 37 % in; };
+  Doubles x, w(size_t(out * in), 0.0);
+  for (int64_t n = 0; n < m; ++n) {
+    for (int64_t k = 0; k < in; ++k) x.push_back(double((7 * n + 13 * k) % 251 - 125));
+  }
+  for (int64_t row = 0; row < out; ++row) w[size_t(row * in + hot(row))] = 1.0;
+  const Buffer<float> values = f32_buffer(w);
+  const Buffer<uint8_t> packed(out * in / 2);
+  const Buffer<float> absmax(out * in / 64);
+  ops::nf4_quantize(packed.data(), absmax.data(), values.data(), out * in, device());
+  ops::Weight weight;
+  weight.out = out;
+  weight.in = in;
+  weight.packed = packed.data();
+  weight.absmax = absmax.data();
+  const Matrix rows(x, m, in, in + 8);
+  const Buffer<float> y(m * out);
+  ops::linear_decode_f32(y.data(), out, rows.data(), rows.ld(), m, weight, device());
+  const Doubles got = doubles(y.read());
+  for (int64_t i = 0; i < m * out; ++i) {
+    const int64_t n = i / out, row = i % out;
+    const double want = x[size_t(n * in + hot(row))], found = got[size_t(i)];
+    if (std::abs(found - want) <= 0.004 * std::abs(want)) continue;
+    std::string from = " no column of that row";
+    for (int64_t k = 0; k < in; ++k) {
+      const double there = x[size_t(n * in + k)];
+      if (std::abs(found - there) <= 0.004 * std::abs(there)) {
+        from = " column " + std::to_string(k);
+        break;
+      }
+    }
+    expect(false, shape("layout m", m, "out", out, "in", in) + ": y[" + std::to_string(n) + ", " +
+                      std::to_string(row) + "] should be x's column " + std::to_string(hot(row)) +
+                      ", " + std::to_string(want) + ", found " + std::to_string(found) + "," +
+                      from);
+    return;
+  }
+}
+
+CUDA_OP_TEST(nf4_layout) {
+  for (const int64_t m : {1, 4, 5, 16, 33, 64}) {
+    check_layout(m, 300, 64);
+    check_layout(m, 520, 128);
+    check_layout(m, 257, 320);
+    check_layout(m, 600, 1280);
+  }
+}
+
 // ---- linear_group_decode ------------------------------------------------------------------------
 
 struct GroupSize {
@@ -265,6 +315,17 @@ CUDA_OP_TEST(linear_group_decode) {
   check_group({6, 70, {40, 24}, {2, 4}}, Form::nf4);
   check_group({4, 1152, {140, 24}, {40, 24}}, Form::nested);
   check_group({33, 1152, {140, 24}, {40, 24}}, Form::nested);
+  // several units a part, `in` over all blocks of a cluster, more pieces of U than blocks
+  check_group({64, 2176, {520, 300, 256}, {16, 16, 16}}, Form::nested);
+  check_group({37, 4160, {264}, {64}}, Form::nested);
+  check_group({130, 1088, {300}, {8}}, Form::nf4);
+  for (const int64_t m : {5, 16, 17, 49, 64}) {  // U by each block for itself, ranks up to 16
+    check_group({m, 4096, {300, 64, 20}, {16, 16, 16}}, Form::nested);
+    check_group({m, 704, {40, 600}, {4, 12}}, Form::nf4);
+    check_group({m, 64, {256}, {8}}, Form::nf4);
+    check_group({m, 192, {70, 30}, {16, 0}}, Form::nested);
+    check_group({m, 8512, {24}, {7}}, Form::nested);
+  }
 }
 
 // ---- attention over the caches ------------------------------------------------------------------
