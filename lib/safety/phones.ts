@@ -265,9 +265,7 @@ function vowelPiece(phone: Phone, before: Phone | undefined, last: boolean): Pie
     case "a":
       return afterYa ? [maybe("a", "e")] : [piece("a")];
     case "i":
-      return phone.kind === "vowel"
-        ? [piece("i", "y", "e")]
-        : [last ? piece("i") : piece("i", "e")];
+      return [phone.kind === "vowel" && before !== undefined ? piece("i", "y", "e") : piece("i")];
     case "u":
       return [last ? piece("u") : piece("u", "o")];
     case "e":
