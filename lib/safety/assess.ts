@@ -125,7 +125,9 @@ function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): 
     const rule = lexicon.input[match.group];
     return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
   });
-  if (highest(findings).level < 2) findings.push(...judged(visible, key, text));
+  if (highest(findings).level < 2) {
+    findings.push(...judged(lexicon.denials.blank(visible), key, text));
+  }
   return findings;
 }
 

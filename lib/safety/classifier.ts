@@ -62,7 +62,7 @@ export function scoreOf(features: readonly number[], { weights, bias }: LinearSc
 }
 
 /** Fewest sounds that are judged at all. */
-const LEAST_SOUNDS = 10;
+const LEAST_SOUNDS = 16;
 
 /** A stretch of the key that a head fired on. */
 export interface Judgement {

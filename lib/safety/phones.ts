@@ -265,13 +265,19 @@ function vowelPiece(phone: Phone, before: Phone | undefined, last: boolean): Pie
     case "a":
       return afterYa ? [maybe("a", "e")] : [piece("a")];
     case "i":
-      return [phone.kind === "vowel" && before !== undefined ? piece("i", "y", "e") : piece("i")];
+      return [
+        phone.kind === "vowel" && before !== undefined && before.kind !== "consonant"
+          ? piece("i", "y", "e")
+          : piece("i"),
+      ];
     case "u":
       return [last ? piece("u") : piece("u", "o")];
     case "e":
       return [last ? piece("e", "ey") : piece("e", "i")];
     case "o":
-      return phone.letters === "অ" ? [maybe("o")] : [last ? maybe("o", "u") : piece("o", "u")];
+      return phone.letters === "অ"
+        ? [before === undefined ? piece("o", "a") : maybe("o")]
+        : [last ? maybe("o", "u") : piece("o", "u")];
     default:
       return [piece(phone.key)];
   }

@@ -3,7 +3,7 @@
  *
  * Logistic regression by AdaGrad on the development phrases and the even rows of the sample corpus
  * (the odd ones are left for measuring). Thresholds come from five-fold cross-validation: the least
- * at which at most 1.5 % of the harmless phrases and 0.05 % of the corpus's sentences are raised. Seeded: the same
+ * at which at most 1.5 % (of the rarer heads 0.5 %) of the harmless phrases and 0.05 % of the corpus's sentences are raised. Seeded: the same
  * files give the same bytes.
  *
  * @module
@@ -29,7 +29,7 @@ const FOLDS = 5;
 const RATE = 0.5;
 /** A missed crisis weighs as much as this many false alarms. */
 const POSITIVE_WEIGHT = 2;
-const PHRASES_RAISED = 0.015;
+const PHRASES_RAISED: Readonly<Record<Head, number>> = { self: 0.015, other: 0.005, harm: 0.005 };
 const CORPUS_RAISED = 0.0005;
 const OTHERS = new Set(["third_party"]);
 const HARM = new Set(["abuse", "minor", "threat"]);
@@ -41,8 +41,8 @@ function headOf(kind: string, least: number): Head | null {
 }
 
 async function loadSamples(): Promise<Sample[]> {
-  const { idioms } = safetyLexicon();
-  const keyOf = (text: string): string => idioms.blank(matchKeyOf(text).text);
+  const { idioms, denials } = safetyLexicon();
+  const keyOf = (text: string): string => denials.blank(idioms.blank(matchKeyOf(text).text));
   /** What is harmless is harmless in every part; what is not, as a whole. */
   const samples = (text: string, head: Head | null, corpus: boolean): Sample[] => {
     const key = keyOf(text);
@@ -128,7 +128,7 @@ function thresholdFor(
       .map(({ score }) => score).sort((a, b) => b - a);
     return scores[Math.floor(share * scores.length)] ?? 0;
   };
-  const threshold = Math.max(cut(false, PHRASES_RAISED), cut(true, CORPUS_RAISED));
+  const threshold = Math.max(cut(false, PHRASES_RAISED[head]), cut(true, CORPUS_RAISED));
   const own = scored.filter(({ sample }) => sample.head === head);
   return { threshold, recall: own.filter(({ score }) => score > threshold).length / own.length };
 }
