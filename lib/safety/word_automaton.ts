@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { bengaliPieces, type Piece, romanPhones } from "./phones.ts";
+import { romanPhones } from "./roman_phones.ts";
 import type { SoundStream } from "./sound_stream.ts";
+import { bengaliPieces, type Piece } from "./spellings.ts";
 
 /** A word of the set found in a stream. */
 export interface WordMatch {
