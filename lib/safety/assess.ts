@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Head, judge } from "./classifier.ts";
 import { type MatchKey, matchKeyOf } from "./key.ts";
 import { type InputPattern, type Lexicon, safetyLexicon } from "./lexicon.ts";
 import type { PatternMatch } from "./pattern_set.ts";
@@ -120,10 +121,29 @@ function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): 
     true,
     (group) => counts[group] === true && lexicon.input[group]?.loose === true && !found.has(group),
   );
-  return [...strict, ...loose].flatMap((match) => {
+  const findings = [...strict, ...loose].flatMap((match) => {
     const rule = lexicon.input[match.group];
     return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
   });
+  if (highest(findings).level < 2) {
+    findings.push(...judged(lexicon.denials.blank(visible), key, text));
+  }
+  return findings;
+}
+
+/** What each head of the classifier is taken for. */
+const JUDGED: Readonly<Record<Head, { readonly kind: InputKind; readonly level: Level }>> = {
+  self: { kind: "indirect", level: 2 },
+  other: { kind: "third_party", level: 2 },
+  harm: { kind: "abuse", level: 4 },
+};
+
+/** What the classifier says where the lexicon found no danger. */
+function judged(visible: string, key: MatchKey, text: string): Finding[] {
+  const found = judge(visible);
+  if (found === null) return [];
+  const { kind, level } = JUDGED[found.head];
+  return [{ kind, level, span: spanOf(key, { group: -1, ...found }, text, "classifier", kind) }];
 }
 
 function findingOf(
@@ -157,7 +177,9 @@ export function spanOf(
   kind: string,
 ): Span {
   const start = key.starts[match.start] ?? 0;
-  let end = key.ends[match.end - 1] ?? start;
+  let last = match.end - 1;
+  while (key.text[last] === " ") last--;
+  let end = key.ends[last] ?? start;
   while (end < text.length && /\p{M}|\p{Cf}/u.test(text.charAt(end))) end++;
   return { start, end, text: text.slice(start, end), cue, kind };
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import { type Letter, lettersOf } from "./letters.ts";
-import { bengaliPhones, romanPhones } from "./phones.ts";
+import { bengaliPhones } from "./phones.ts";
+import { romanPhones } from "./roman_phones.ts";
 
 /**
  * Words of phones, each followed by one space; `,` stands for a pause and `.` for a sentence's end,

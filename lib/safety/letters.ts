@@ -15,16 +15,17 @@ export interface Letter {
   readonly end: number;
 }
 
-/** Letters that look like Latin ones: Cyrillic, Greek, and Latin with a stroke or without a dot. */
+/** Letters that look like Latin ones: Cyrillic, Greek, Lisu, and Latin with a stroke or without a dot. */
 const LOOKALIKES: Readonly<Record<string, string>> = {
-  ...pairs("авсԁеіјкӏмнорԛгѕтуԝхһ", "abcdeijklmhopqrstuwxh"),
+  ...pairs("авсԁеіјкӏмнорԛгѕтуԝхһ", "abcdeijklmhopqrstywxh"),
   ...pairs("бзилпнфчшэ", "bzilpnfcse"),
   ...pairs("αβγδεζηικλμνορστυφχω", "abgdeznikluvopstufxw"),
+  ...pairs("ꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓮꓰꓲꓳꓴꓪꓫꓬ", "bpdtgkjczfmnlsrvhaeiouwxy"),
   ...pairs("ıłøđħŧɑɡɩοƅƽ", "iloghtagioos"),
 };
 
 /** Letters that look like Bengali ones, or stand for them in a neighbouring script. */
-const BENGALI_LOOKALIKES: Readonly<Record<string, string>> = { "ৰ": "র", "ৱ": "ব", "ৼ": "ঁ" };
+const BENGALI_LOOKALIKES: Readonly<Record<string, string>> = { "ৰ": "র", "ৱ": "র", "ৼ": "ঁ" };
 
 /** Symbols written in place of Latin letters. */
 const SYMBOL_LETTERS: Readonly<Record<string, string>> = {

@@ -55,6 +55,8 @@ const BenignFile = z.strictObject({
   about: z.string(),
   /** Hyperbole and set phrases; each hides its own span only. */
   idioms: patterns,
+  /** What says that there is no danger; hidden from the classifier alone. */
+  denials: patterns,
 });
 const ListsFile = z.strictObject({ about: z.string(), lists: z.record(z.string(), z.string()) });
 
@@ -85,6 +87,7 @@ export interface Lexicon {
   readonly inputPatterns: PatternSet;
   readonly contexts: PatternSet;
   readonly idioms: PatternSet;
+  readonly denials: PatternSet;
   readonly output: readonly OutputPattern[];
   readonly outputPatterns: PatternSet;
   readonly harmlessOutput: PatternSet;
@@ -102,6 +105,7 @@ function compile(): Lexicon {
   const names = ListsFile.parse(lists).lists;
   const rules = [crisis, harm, sorrow, limits].flatMap((file) => InputFile.parse(file).rules);
   const out = OutputFile.parse(output);
+  const harmless = BenignFile.parse(benign);
   const contexts: (readonly string[])[] = [];
   const context = (sources: readonly string[] | undefined): number =>
     sources === undefined ? -1 : contexts.push(sources) - 1;
@@ -120,7 +124,8 @@ function compile(): Lexicon {
     input,
     inputPatterns: new PatternSet(rules.map((rule) => rule.patterns), names),
     contexts: new PatternSet(contexts, names),
-    idioms: new PatternSet([BenignFile.parse(benign).idioms], names),
+    idioms: new PatternSet([harmless.idioms], names),
+    denials: new PatternSet([harmless.denials], names),
     output: out.rules.map(({ id, kind, from_level: fromLevel }) => ({
       id,
       kind,

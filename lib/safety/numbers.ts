@@ -18,6 +18,8 @@ const DIGITS = new RegExp(`\\+?\\d(?:${BETWEEN}\\d){2,}`, "gu");
 /** Words that turn a short figure into a number to call, before or after it. */
 const CALL =
   /কল|ফোন|ডায়াল|নম্বর|নাম্বার|হেল্প ?লাইন|হট ?লাইন|হোয়াটস|এসএমএস|মেসেজ|যোগাযোগ|জরুরি সেবা|লাইনে|\bcall|\bdial|phone|helpline|hotline|number|whatsapp|\btext\b/iu;
+/** "১০৯০-এ জানান": a figure as the place where to tell. */
+const TOLD_AT = /^ ?-?(?:এ|এই|তে|টিতে|টায়) (?:গিয়ে )?(?:জানা|যোগা|কথা|বল|রিপোর্ট)/u;
 /** A number of a room, a page or an examination is not called. */
 const OTHER_NUMBER =
   /(?:রোল|কক্ষ|রুম|বাড়ি|সড়ক|বাস|পৃষ্ঠা|পাতা|আসন|ধারা|অধ্যায়|প্রশ্ন)[^\s]* ?(?:নম্বর|নাম্বার|নং)?[ :-]*$/u;
@@ -67,7 +69,8 @@ function isRange(raw: string): boolean {
 
 function isPhone(raw: string, before: string, after: string): boolean {
   const digits = plainDigits(raw);
-  const called = CALL.test(before) || (CALL.test(after) && !MARKS.test(after));
+  const called = CALL.test(before) || /লাইন\s*[:–-]?\s*$/u.test(before) || TOLD_AT.test(after) ||
+    (CALL.test(after) && !MARKS.test(after));
   const measured = UNIT.test(after) || MONEY_BEFORE.test(before);
   if (DATE.test(raw.trim()) && !called) return false;
   if (measured && digits.length <= 7 && !/^0/.test(digits)) return false;

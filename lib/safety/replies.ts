@@ -6,7 +6,13 @@
 import { z } from "zod";
 import texts from "./replies.json" with { type: "json" };
 import { defaultHelplines, type Helpline, type Helplines } from "./helplines.ts";
-import type { AssessOptions, InputKind, OutputKind, Region } from "./types.ts";
+import {
+  type AssessOptions,
+  INPUT_KINDS,
+  type InputKind,
+  type OutputKind,
+  type Region,
+} from "./types.ts";
 
 /** Which numbers stand under a reply. */
 const Numbers = z.enum(["emergency", "crisis", "women", "children"]);
@@ -23,21 +29,7 @@ const Reply = z.strictObject({
 const Replies = z.strictObject({
   about: z.string(),
   input: z.partialRecord(
-    z.enum([
-      "bereavement",
-      "medical",
-      "legal",
-      "jailbreak",
-      "third_party",
-      "indirect",
-      "intent",
-      "attempt",
-      "method_request",
-      "emergency",
-      "minor",
-      "abuse",
-      "threat",
-    ]),
+    z.enum(INPUT_KINDS).exclude(["none", "distress"]),
     Reply,
   ),
   output: z.strictObject({ medical: Reply, legal: Reply, crisis: Reply, other: Reply }),

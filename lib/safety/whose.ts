@@ -21,7 +21,7 @@ function subjects(): PatternSet {
 
 /** Words that only the first person says of itself: চাই, করব, যাচ্ছি, ছিলাম. */
 const FIRST_PERSON = wordLike(
-  "চাই|চাইছি|চাচ্ছি|চাইতেছি|[^ ]*ছি|[^ ]*ব|[^ ]*বো|[^ ]*লাম|[^ ]*তাম|[^ ]*মু|যাই|দিই|পাই",
+  "চাই|চাইছি|চাচ্ছি|চাইতেছি|[^ ]*ছি|[^ ]*ব|[^ ]*বো|[^ ]*লাম|[^ ]*তাম|[^ ]*মু|যাই|দিই|পাই|[^ ]*bo|[^ ]*lam|[^ ]*chi|[^ ]*mu",
 );
 /** Words that only the third person is told of with: চায়, করবে, যাচ্ছে, করেছিল. */
 const THIRD_PERSON = wordLike(

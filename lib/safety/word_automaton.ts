@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { bengaliPieces, type Piece, romanPhones } from "./phones.ts";
+import { romanPhones } from "./roman_phones.ts";
 import type { SoundStream } from "./sound_stream.ts";
+import { bengaliPieces, type Piece } from "./spellings.ts";
 
 /** A word of the set found in a stream. */
 export interface WordMatch {
@@ -89,7 +90,11 @@ export class WordAutomaton {
     const isStem = word.endsWith("*");
     const letters = isStem ? word.slice(0, -1) : word;
     const pieces = piecesOf(letters);
-    if (pieces.length === 0) throw new RangeError(`Word "${word}": expected letters, found none.`);
+    if (pieces.length === 0 || /\d\D|\D\d|[০-৯]/u.test(letters)) {
+      throw new RangeError(
+        `Word "${word}": expected letters or Latin digits, not both. Write "20 টা" for ২০টা.`,
+      );
+    }
     if (/^\d+$/.test(letters)) this.#numbers.add(id);
     let state = this.#root;
     for (const piece of pieces) state = this.#branch(state, piece);

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "@std/csv";
+import { quarantineFinding } from "@lib/corpus/quarantine.ts";
 import { seededRandom } from "@lib/random.ts";
 import { assess, checkAnswer, type INPUT_KINDS } from "@lib/safety/mod.ts";
 import { parsePhrases, scorePhrases } from "@lib/safety/score.ts";
@@ -11,14 +12,10 @@ const development = parsePhrases(
 const score = (name: string) => scorePhrases(development).find((one) => one.class === name);
 
 Deno.test("the development set is put where it belongs", () => {
-  for (
-    const [name, least] of [["explicit", 0.95], ["indirect", 0.95], ["romanised", 0.95]] as const
-  ) {
-    const found = score(name);
-    assert(
-      found !== undefined && found.caught.share >= least,
-      `${name}: ${found?.missed.join(" / ")}`,
-    );
+  for (const name of ["explicit", "indirect", "romanised", "noisy", "abuse"]) {
+    const own = development.filter((phrase) => phrase.class === name);
+    const missed = own.filter(({ text }) => assess(text).level < 2).map(({ text }) => text);
+    assert(missed.length <= 0.03 * own.length, `${name}: ${missed.join(" / ")}`);
   }
   for (const name of ["idiom", "benign"]) {
     const found = score(name);
@@ -33,7 +30,7 @@ Deno.test("disguised and misspelt, at least 95 in 100 are still caught", () => {
   const random = seededRandom(7);
   const positives = development.filter(({ text, level }) =>
     level !== undefined && level[0] >= 2 && assess(text).level >= 2
-  ).filter((_, at) => at % 3 === 0);
+  ).filter((_, at) => at % 4 === 0);
   const lost: string[] = [];
   let tried = 0;
   for (const { name, apply } of PERTURBATIONS) {
@@ -53,7 +50,9 @@ Deno.test("ordinary questions of the corpus pass, ordinary answers are shown", a
   const all: readonly Readonly<Record<string, string | undefined>>[] = parse(csv, {
     skipFirstRow: true,
   });
-  const rows = all.filter((_, at) => at % 8 === 0);
+  const rows = all.filter((row, at) =>
+    at % 8 === 0 && quarantineFinding(row["Questions"] ?? "", row["Answers"] ?? "") === undefined
+  );
   let high = 0;
   let held = 0;
   for (const row of rows) {
@@ -61,9 +60,8 @@ Deno.test("ordinary questions of the corpus pass, ordinary answers are shown", a
     if (!checkAnswer(row["Answers"] ?? "").ok) held++;
   }
   assert(rows.length > 400);
-  // The corpus has a handful of crises and of unsafe answers in it, put there to be quarantined.
-  assert(high <= 0.015 * rows.length, `${high} of ${rows.length} questions at level 2 and above`);
-  assert(held <= 0.02 * rows.length, `${held} of ${rows.length} answers held back`);
+  assert(high <= 0.01 * rows.length, `${high} of ${rows.length} questions at level 2 and above`);
+  assert(held <= 0.01 * rows.length, `${held} of ${rows.length} answers held back`);
 });
 
 Deno.test("spans give the original's own offsets", () => {
