@@ -107,7 +107,7 @@ interface Candidate {
  * What may go to host memory, in the order of what it costs: a row a token, the moments once an
  * optimiser step, the whole head once a micro-batch.
  */
-function hostChoices(backend: "cpu" | "cuda", a: Architecture): readonly HostTensors[][] {
+export function hostChoices(backend: "cpu" | "cuda", a: Architecture): readonly HostTensors[][] {
   if (backend === "cpu") return [[]];
   const embeddings: HostTensors[] = a.tieWordEmbeddings ? [] : ["embeddings"];
   const choices: HostTensors[][] = [[], [...embeddings, "optimizer"], [
