@@ -2,8 +2,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
 
-const FILE = new URL("./held_out.jsonl", import.meta.url);
-
 const Script = z.enum(["bengali", "romanised", "mixed", "english"]);
 const Noise = z.enum([
   "none",
@@ -83,31 +81,48 @@ const GoodOutput = z.strictObject({
 const Phrase = z.discriminatedUnion("class", [Input, BadOutput, GoodOutput]);
 type Phrase = z.infer<typeof Phrase>;
 
-/** Fewest lines a class must have for its figures to be worth an interval. */
-const LEAST: Record<Phrase["class"], number> = {
-  explicit: 80,
-  indirect: 80,
-  romanised_or_misspelt: 100,
-  noisy: 80,
-  idiom: 80,
-  third_party: 60,
-  bereavement: 60,
-  abuse_minor_threat: 80,
-  medical: 60,
-  legal: 60,
-  jailbreak: 60,
-  benign: 150,
-  distress: 60,
-  output_bad: 60,
-  output_good: 60,
+/** Fewest lines a class must have, by file, for its figures to be worth an interval. */
+const LEAST: Readonly<Record<string, Partial<Record<Phrase["class"], number>>>> = {
+  "held_out.jsonl": {
+    explicit: 80,
+    indirect: 80,
+    romanised_or_misspelt: 100,
+    noisy: 80,
+    idiom: 80,
+    third_party: 60,
+    bereavement: 60,
+    abuse_minor_threat: 80,
+    medical: 60,
+    legal: 60,
+    jailbreak: 60,
+    benign: 150,
+    distress: 60,
+    output_bad: 60,
+    output_good: 60,
+  },
+  "held_out_2.jsonl": {
+    explicit: 45,
+    indirect: 45,
+    romanised_or_misspelt: 45,
+    idiom: 25,
+    third_party: 20,
+    abuse_minor_threat: 30,
+    benign: 50,
+  },
 };
 
-const lines = Deno.readTextFileSync(FILE).trimEnd().split("\n");
-const phrases: readonly Phrase[] = lines.map((line, index) => {
-  const parsed = Phrase.safeParse(JSON.parse(line));
-  if (!parsed.success) throw new Error(`line ${index + 1}: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
-});
+function load(file: string): readonly Phrase[] {
+  const lines = Deno.readTextFileSync(new URL(file, import.meta.url)).trimEnd().split("\n");
+  return lines.map((line, index) => {
+    const parsed = Phrase.safeParse(JSON.parse(line));
+    if (parsed.success) return parsed.data;
+    throw new Error(`${file}, line ${index + 1}: ${z.prettifyError(parsed.error)}`);
+  });
+}
+
+const files = new Map(Object.keys(LEAST).map((file) => [file, load(`./${file}`)] as const));
+/** Both files together: no line, and no id, may be in both. */
+const phrases: readonly Phrase[] = [...files.values()].flat();
 
 /** Letters, marks and digits alone, compatibility forms folded: what is left when noise is taken off. */
 function fold(text: string): string {
@@ -128,9 +143,11 @@ function jaccard(a: ReadonlySet<string>, b: ReadonlySet<string>): number {
 }
 
 Deno.test("every class has the lines it needs, and ids are unique", () => {
-  for (const [name, least] of Object.entries(LEAST)) {
-    const count = phrases.filter((phrase) => phrase.class === name).length;
-    assert(count >= least, `${name}: expected at least ${least} lines, found ${count}`);
+  for (const [file, held] of files) {
+    for (const [name, least] of Object.entries(LEAST[file]!)) {
+      const count = held.filter((phrase) => phrase.class === name).length;
+      assert(count >= least, `${file}, ${name}: expected at least ${least} lines, found ${count}`);
+    }
   }
   assertEquals(new Set(phrases.map((phrase) => phrase.id)).size, phrases.length);
   for (const phrase of phrases) assert(phrase.id.startsWith(`${phrase.class}-`), phrase.id);
