@@ -73,7 +73,7 @@ def main():
         "picks": base64.b64encode(picks.astype("uint8").tobytes()).decode(),
         "comparisons": comparisons,
     }
-    (HERE / "bootstrap.json").write_text(json.dumps(result, ensure_ascii=True, indent=0) + "\n")
+    (HERE / "bootstrap.json").write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 main()

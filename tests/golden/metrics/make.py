@@ -162,7 +162,7 @@ def main():
         "pairs": [{"hypothesis": h, "reference": r, **s} for (h, r), s in zip(items, single)],
         "corpora": corpora,
     }
-    (HERE / "metrics.json").write_text(json.dumps(result, ensure_ascii=True, indent=0) + "\n")
+    (HERE / "metrics.json").write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n")
     classes = {}
     for name in "PSN":
         pattern = regex.compile(r"\p{%s}" % name)
