@@ -1,29 +1,9 @@
 /** The models the bench runs: shapes only, with random weights. */
 import type { Architecture } from "@lib/engine/architecture.ts";
+import { LLAMA_31_8B } from "@lib/training/known_models.ts";
 
 /** Llama-3.1-8B. */
-export const LLAMA_8B: Architecture = {
-  modelType: "llama",
-  hiddenSize: 4096,
-  intermediateSize: 14336,
-  numLayers: 32,
-  numHeads: 32,
-  numKvHeads: 8,
-  headDim: 128,
-  vocabSize: 128256,
-  maxPosition: 131072,
-  rmsNormEps: 1e-5,
-  ropeTheta: 500000,
-  ropeScaling: {
-    factor: 8,
-    lowFreqFactor: 1,
-    highFreqFactor: 4,
-    originalMaxPosition: 8192,
-  },
-  tieWordEmbeddings: false,
-  qkvBias: false,
-  qkNorm: false,
-};
+export const LLAMA_8B: Architecture = LLAMA_31_8B.architecture;
 
 /** The same family in miniature: every row of the bench in seconds on a CPU. */
 export const LLAMA_SMALL: Architecture = {

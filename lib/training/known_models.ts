@@ -1,6 +1,7 @@
 /**
- * Shapes of instruction-tuned models that load here, from their own `config.json` on the hub (September
- * 2024 to June 2026), so that a machine can be asked about them before anything is fetched.
+ * Shapes of instruction-tuned models that load here, as their makers publish them, so that a machine can
+ * be asked about them before anything is fetched. Only their number of parameters is tested; what loads
+ * is read from the model's own `config.json`.
  */
 import type { Architecture } from "@lib/engine/architecture.ts";
 
@@ -34,6 +35,18 @@ function model(
 const llama32 = { ropeTheta: 500000, ropeScaling: { factor: 32, ...LLAMA3_SCALING } };
 const qwen25 = { qkvBias: true, ropeTheta: 1e6, rmsNormEps: 1e-6, maxPosition: 32768 };
 const qwen3 = { qkNorm: true, ropeTheta: 1e6, rmsNormEps: 1e-6, maxPosition: 40960 };
+
+/** The course's own. */
+export const LLAMA_31_8B: KnownModel = model(
+  "meta-llama/Llama-3.1-8B-Instruct",
+  "llama",
+  [4096, 14336, 32, 32, 8, 128, 128256, false],
+  {
+    ropeTheta: 500000,
+    ropeScaling: { factor: 8, ...LLAMA3_SCALING },
+    maxPosition: 131072,
+  },
+);
 
 /** From the smallest to the largest. */
 export const KNOWN_MODELS: readonly KnownModel[] = [
@@ -100,15 +113,6 @@ export const KNOWN_MODELS: readonly KnownModel[] = [
     [3584, 18944, 28, 28, 4, 128, 152064, false],
     qwen25,
   ),
-  model(
-    "meta-llama/Llama-3.1-8B-Instruct",
-    "llama",
-    [4096, 14336, 32, 32, 8, 128, 128256, false],
-    {
-      ropeTheta: 500000,
-      ropeScaling: { factor: 8, ...LLAMA3_SCALING },
-      maxPosition: 131072,
-    },
-  ),
+  LLAMA_31_8B,
   model("Qwen/Qwen3-8B", "qwen3", [4096, 12288, 36, 32, 8, 128, 151936, false], qwen3),
 ];
