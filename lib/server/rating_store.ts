@@ -1,5 +1,5 @@
 /** The file that ratings of the page go to. */
-import { JsonlFile, loadJsonl } from "./jsonl_file.ts";
+import { JsonlFile, loadJsonl } from "@lib/jsonl_file.ts";
 import { RatingRecord } from "./ratings.ts";
 
 /** Keeps ratings; one that is sent twice is kept once. */

@@ -1,7 +1,7 @@
 /** A study while it runs: hands out questions, takes ratings, remembers who has rated what. */
 import { z } from "zod";
 import { Consent, Levels } from "@lib/server/ratings.ts";
-import { JsonlFile } from "@lib/server/jsonl_file.ts";
+import { JsonlFile } from "@lib/jsonl_file.ts";
 import { StudyError, type StudyItem } from "./items.ts";
 import { raterSteps, type StudyStep } from "./order.ts";
 import { loadStudyRatings, type StudyRating } from "./ratings.ts";

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { EMPATHY_CRITERIA } from "@lib/evaluation/rubric.ts";
 import { Consent, Levels } from "@lib/server/ratings.ts";
-import { type LoadedRecords, loadJsonl } from "@lib/server/jsonl_file.ts";
+import { type LoadedRecords, loadJsonl } from "@lib/jsonl_file.ts";
 import { STUDY_SYSTEMS } from "./items.ts";
 
 /** One rater's levels for the answers to one question. */

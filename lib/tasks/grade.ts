@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { writeFileAtomic } from "@lib/files.ts";
+import { JsonlFile } from "@lib/jsonl_file.ts";
 import { interruptible } from "@lib/notebook/interrupt.ts";
 import { Progress } from "@lib/notebook/progress.ts";
 import {
@@ -13,7 +14,7 @@ import {
 } from "@lib/tasks/cli.ts";
 import { loadNotebook } from "@lib/notebook/notebook_file.ts";
 import { chosenNames, NOTEBOOKS } from "@lib/teaching/course.ts";
-import { appendGrade, type Grade, loadGrades } from "@lib/teaching/grade_log.ts";
+import { type Grade, loadGrades } from "@lib/teaching/grade_log.ts";
 import { feedback, gradesCsv, scoreOf, statusOf } from "@lib/teaching/grade_report.ts";
 import { gradeOne, inParallel, openPristine, type Pristine } from "@lib/teaching/grading.ts";
 import { DEFAULT_LIMITS, type Limits } from "@lib/teaching/limits.ts";
@@ -123,6 +124,7 @@ async function gradeAll(
   const log = task.csv.replace(/(\.csv)?$/, ".jsonl");
   const before = new Map<string, Grade>();
   if (!task.again) { for (const grade of await loadGrades(log)) before.set(grade.key, grade); }
+  const written = new JsonlFile<Grade>(log);
   const [only] = task.notebook === undefined ? [] : course;
   const grades = new Map<string, { readonly grade: Grade; readonly changedAt: number }>();
   await using progress = new Progress("Grading", {
@@ -140,7 +142,7 @@ async function gradeAll(
     if (!(file.changedAt < (grades.get(place)?.changedAt ?? 0))) {
       grades.set(place, { grade, changedAt: file.changedAt });
     }
-    if (grade.key !== "" && !before.has(grade.key)) await appendGrade(log, grade);
+    if (grade.key !== "" && !before.has(grade.key)) await written.append(grade);
     progress.add(1, `${grade.student}: ${scoreOf(grade)} of ${grade.exercises.length}`);
   });
   return [...grades.values()].map(({ grade }) => grade).toSorted((a, b) =>

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { FileReadError, FileWriteError } from "@lib/files.ts";
+import { FileReadError } from "@lib/files.ts";
 import { OUTCOMES } from "./exercise_result.ts";
 
 const check = z.strictObject({ name: z.string(), ok: z.boolean(), text: z.string() });
@@ -62,15 +62,4 @@ export async function loadGrades(path: string): Promise<readonly Grade[]> {
         "Repair the line, or set the file aside: everything is then graded anew.",
     );
   });
-}
-
-/** Appends one grade, on a line of its own even behind a torn one. */
-export async function appendGrade(path: string, grade: Grade): Promise<void> {
-  try {
-    const { size } = await Deno.stat(path).catch(() => ({ size: 0 }));
-    const line = `${size > 0 ? "\n" : ""}${JSON.stringify(Grade.parse(grade))}`;
-    await Deno.writeTextFile(path, line, { append: true });
-  } catch (error) {
-    throw new FileWriteError(path, error);
-  }
 }

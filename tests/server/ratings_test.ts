@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { exists } from "@lib/files.ts";
-import { JsonlFile, loadJsonl } from "@lib/server/jsonl_file.ts";
+import { JsonlFile, loadJsonl } from "@lib/jsonl_file.ts";
 import { RatingRecord } from "@lib/server/ratings.ts";
 import { z } from "zod";
 import { withServer } from "./server_fixture.ts";

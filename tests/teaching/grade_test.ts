@@ -4,8 +4,9 @@ import { parse } from "@std/csv";
 import { join } from "node:path";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { FileReadError } from "@lib/files.ts";
+import { JsonlFile } from "@lib/jsonl_file.ts";
 import { formatNotebook, loadNotebook, saveNotebook } from "@lib/notebook/notebook_file.ts";
-import { appendGrade, type Grade, loadGrades } from "@lib/teaching/grade_log.ts";
+import { type Grade, loadGrades } from "@lib/teaching/grade_log.ts";
 import { feedback, gradesCsv, statusOf } from "@lib/teaching/grade_report.ts";
 import { openPristine, PristineError } from "@lib/teaching/grading.ts";
 import { DEFAULT_LIMITS } from "@lib/teaching/limits.ts";
@@ -65,11 +66,13 @@ Deno.test("the log outlives a torn line and refuses a foreign one", () =>
   inTempFolder(async (folder) => {
     const path = join(folder, "grades.jsonl");
     assertEquals(await loadGrades(path), []);
-    await appendGrade(path, GRADE);
-    await Deno.writeTextFile(path, '\n{"student": "to', { append: true });
-    await appendGrade(path, { ...GRADE, key: "k2" });
-    assertEquals((await loadGrades(path)).map(({ key }) => key), ["k1", "k2"]);
-    await Deno.writeTextFile(path, '\n{"student": 1}', { append: true });
+    await new JsonlFile(path).append(GRADE);
+    await Deno.writeTextFile(path, '{"student": "to', { append: true });
+    // Submissions that end together, as those of `--jobs 2`.
+    const log = new JsonlFile<Grade>(path);
+    await Promise.all(["k2", "k3"].map((key) => log.append({ ...GRADE, key })));
+    assertEquals((await loadGrades(path)).map(({ key }) => key), ["k1", "k2", "k3"]);
+    await Deno.writeTextFile(path, '{"student": 1}', { append: true });
     const error = await assertRejects(() => loadGrades(path), FileReadError);
     assertStringIncludes(error.message, "graded anew");
   }));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "@lib/files.ts";
 import { defaultHelplines } from "@lib/safety/mod.ts";
-import { loadJsonl } from "@lib/server/jsonl_file.ts";
+import { loadJsonl } from "@lib/jsonl_file.ts";
 import { RatingRecord } from "@lib/server/ratings.ts";
 import { eventually } from "../server_fixture.ts";
 import { scriptedPieces } from "../scripted_answering.ts";

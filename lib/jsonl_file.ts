@@ -14,7 +14,7 @@ export interface LoadedRecords<T> {
  *
  * @example
  * ```ts
- * import { loadJsonl } from "@lib/server/jsonl_file.ts";
+ * import { loadJsonl } from "@lib/jsonl_file.ts";
  * import { assertEquals } from "@std/assert";
  * import { z } from "zod";
  * const path = await Deno.makeTempFile();
