@@ -8,13 +8,14 @@
  */
 import { saveRecords } from "@lib/corpus/jsonl.ts";
 import { saveJson, writeFileAtomic } from "@lib/files.ts";
+import { gzipped } from "@lib/gzip.ts";
 import { generateCorpus, toCsv } from "./corpus.ts";
 import { loadSources } from "./topics.ts";
 
 const USAGE = `Usage: deno run --allow-read --allow-write data/generator/generate.ts --out FILE
   --rows N         rows to write, at least 200 (default 4000)
   --seed N         seed (default 42)
-  --out FILE       the CSV (UTF-8 with byte order mark, CRLF)
+  --out FILE       the CSV (UTF-8 with byte order mark, CRLF); gzipped where its name ends in .gz
   --levels FILE    JSON Lines: per row its situation, rubric levels and planned defect
   --manifest FILE  JSON: all counts
   --help           this text`;
@@ -78,7 +79,7 @@ async function main(args: readonly string[]): Promise<void> {
     options.seed,
   );
   const csv = toCsv(rows);
-  await writeFileAtomic(options.out, csv);
+  await writeFileAtomic(options.out, options.out.endsWith(".gz") ? await gzipped(csv) : csv);
   if (options.levels !== undefined) await saveRecords(options.levels, facts);
   if (options.manifest !== undefined) await saveJson(options.manifest, manifest);
   const megabytes = (new TextEncoder().encode(csv).length / 1e6).toFixed(2);

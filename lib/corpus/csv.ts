@@ -5,6 +5,7 @@
  */
 // @ts-types="./std_csv.d.ts"
 import { parse } from "@std/csv";
+import { gunzipped } from "@lib/gzip.ts";
 import { decodeUtf8 } from "./encoding.ts";
 import { CorpusError } from "./errors.ts";
 import { type Field, type Header, resolveHeader } from "./header.ts";
@@ -116,16 +117,17 @@ export function parseCorpus(text: string, options: ParseCorpusOptions = {}): Cor
 }
 
 /**
- * Read and parse a corpus file (UTF-8, with or without byte order mark).
+ * Read and parse a corpus file (UTF-8, with or without byte order mark), gzipped or plain.
  *
- * @throws {CorpusError} as {@linkcode parseCorpus}, and when the file is missing or not UTF-8.
+ * @throws {CorpusError} as {@linkcode parseCorpus}, and when the file is missing, a torn gzip file or
+ * not UTF-8.
  */
 export async function loadCorpus(
   path: string | URL,
   options: Omit<ParseCorpusOptions, "source"> = {},
 ): Promise<Corpus> {
   const source = path instanceof URL ? decodeURIComponent(path.pathname) : path;
-  let bytes: Uint8Array;
+  let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = await Deno.readFile(path);
   } catch (cause) {
@@ -137,5 +139,12 @@ export async function loadCorpus(
     }
     throw cause;
   }
-  return parseCorpus(decodeUtf8(bytes, source), { ...options, source });
+  const plain = await gunzipped(bytes).catch((cause: unknown) => {
+    throw new CorpusError(
+      `Cannot read ${source}: expected a whole gzip file, found one that cannot be unpacked. ` +
+        `Download or copy the file again.`,
+      { cause },
+    );
+  });
+  return parseCorpus(decodeUtf8(plain, source), { ...options, source });
 }

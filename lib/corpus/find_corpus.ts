@@ -8,7 +8,7 @@ import { CorpusError } from "./errors.ts";
 /** Name of the real file on Kaggle; the space before `.csv` is part of it. */
 export const REAL_CORPUS_NAME = "BengaliEmpatheticConversationsCorpus .csv";
 /** Name of the corpus that ships with the project. */
-export const SAMPLE_CORPUS_NAME = "sample_corpus.csv";
+export const SAMPLE_CORPUS_NAME = "sample_corpus.csv.gz";
 
 /** A found corpus file. */
 export interface FoundCorpus {
@@ -26,7 +26,7 @@ export interface FoundCorpus {
  * import { assert } from "@std/assert";
  * assert(isRealCorpusName("BengaliEmpatheticConversationsCorpus .csv"));
  * assert(isRealCorpusName("bengali_empathetic_conversations_corpus (1).csv"));
- * assert(!isRealCorpusName("sample_corpus.csv"));
+ * assert(!isRealCorpusName("sample_corpus.csv.gz"));
  * ```
  */
 export function isRealCorpusName(name: string): boolean {

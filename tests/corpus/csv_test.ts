@@ -7,6 +7,7 @@ import {
 } from "@std/assert";
 import { loadCorpus, parseCorpus } from "@lib/corpus/csv.ts";
 import { CorpusError } from "@lib/corpus/errors.ts";
+import { gzipped } from "@lib/gzip.ts";
 import { findCorpus, REAL_CORPUS_NAME, SAMPLE_CORPUS_NAME } from "@lib/corpus/find_corpus.ts";
 
 const HEADER = "Topics,Question-Title,Questions,Answers";
@@ -119,6 +120,17 @@ Deno.test("truncated UTF-8 at the end of a file is found", async () => {
     await Deno.writeFile(path, bytes.subarray(0, -1));
     const error = await assertRejects(() => loadCorpus(path), CorpusError);
     assertStringIncludes(error.message, `byte offset ${bytes.length - 3}`);
+  });
+});
+
+Deno.test("a gzipped file is read as the plain one; a torn one is refused", async () => {
+  await withFolder(async (folder) => {
+    const path = `${folder}/a.csv.gz`;
+    const packed = await gzipped(GOOD);
+    await Deno.writeFile(path, packed);
+    assertEquals((await loadCorpus(path)).rows, parseCorpus(GOOD).rows);
+    await Deno.writeFile(path, packed.subarray(0, -12));
+    await assertRejects(() => loadCorpus(path), CorpusError, "a whole gzip file");
   });
 });
 

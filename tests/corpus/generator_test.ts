@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { cleanStrict } from "@lib/corpus/clean.ts";
 import { loadCorpus, parseCorpus } from "@lib/corpus/csv.ts";
+import { gunzipped } from "@lib/gzip.ts";
 import { groupRecords } from "@lib/corpus/groups.ts";
 import { assertNoLeaks } from "@lib/corpus/leak_check.ts";
 import { cleanLegacy } from "@lib/corpus/legacy.ts";
@@ -18,7 +19,7 @@ import { planCorpus } from "../../data/generator/plan.ts";
 import { loadSources } from "../../data/generator/topics.ts";
 
 const DATA = new URL("../../data/", import.meta.url);
-const SAMPLE = new URL("sample_corpus.csv", DATA);
+const SAMPLE = new URL("sample_corpus.csv.gz", DATA);
 const sources = await loadSources();
 const manifestText = await Deno.readTextFile(new URL("sample_corpus.manifest.json", DATA));
 const { rows: rowCount, seed } = JSON.parse(manifestText) as { rows: number; seed: number };
@@ -27,10 +28,10 @@ const corpus = await loadCorpus(SAMPLE);
 const cleaned = cleanStrict(corpus.rows);
 
 Deno.test("the committed sample is what the generator writes, byte for byte", async () => {
-  const bytes = await Deno.readFile(SAMPLE);
+  const bytes = await gunzipped(await Deno.readFile(SAMPLE));
   const written = new TextEncoder().encode(toCsv(generated.rows));
   const same = written.length === bytes.length && written.every((byte, i) => byte === bytes[i]);
-  assert(same, "sample_corpus.csv is out of date: write it again as data/README.md says");
+  assert(same, "sample_corpus.csv.gz is out of date: write it again as data/README.md says");
   assertEquals(manifestText, JSON.stringify(generated.manifest, null, 2) + "\n");
   assert(bytes.length <= 4_000_000, `${bytes.length} bytes`);
   assertEquals([...bytes.subarray(0, 3)], [0xef, 0xbb, 0xbf]);

@@ -84,7 +84,7 @@ Deno.test("a full stop after a Bengali letter at a sentence's end becomes danda"
 });
 
 Deno.test("all steps together are idempotent, and every one does something on the sample", async () => {
-  const { rows } = await loadCorpus(new URL("../../data/sample_corpus.csv", import.meta.url));
+  const { rows } = await loadCorpus(new URL("../../data/sample_corpus.csv.gz", import.meta.url));
   const changed = new Set<string>();
   for (const { title, question, answer } of rows) {
     for (const text of [title, question, answer]) {

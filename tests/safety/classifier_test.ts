@@ -24,7 +24,7 @@ Deno.test("windows are sentences, and the whole where it is short", () => {
 });
 
 Deno.test("of the corpus rows that training never saw, hardly any is raised", async () => {
-  const { rows } = await loadCorpus("data/sample_corpus.csv");
+  const { rows } = await loadCorpus("data/sample_corpus.csv.gz");
   const { idioms, denials, inputPatterns, input } = safetyLexicon();
   let judged = 0;
   let raised = 0;

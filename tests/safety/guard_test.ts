@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "@std/csv";
 import { quarantineFinding } from "@lib/corpus/quarantine.ts";
+import { readGzippedText } from "@lib/gzip.ts";
 import { seededRandom } from "@lib/random.ts";
 import { assess, checkAnswer, type INPUT_KINDS } from "@lib/safety/mod.ts";
 import { parsePhrases, scorePhrases } from "@lib/safety/score.ts";
@@ -46,7 +47,7 @@ Deno.test("disguised and misspelt, at least 95 in 100 are still caught", () => {
 });
 
 Deno.test("ordinary questions of the corpus pass, ordinary answers are shown", async () => {
-  const csv = (await Deno.readTextFile("data/sample_corpus.csv")).replace(/^\ufeff/u, "");
+  const csv = (await readGzippedText("data/sample_corpus.csv.gz")).replace(/^\ufeff/u, "");
   const all: readonly Readonly<Record<string, string | undefined>>[] = parse(csv, {
     skipFirstRow: true,
   });

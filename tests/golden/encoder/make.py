@@ -6,6 +6,7 @@ nothing, but runs the whole path (tokenizer, ONNX graph, pooling, dense head, un
     python tests/golden/encoder/make.py      # needs torch, transformers, onnx, onnxruntime; writes beside itself
 """
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -28,7 +29,7 @@ TEXTS = [
 
 
 def train_tokenizer():
-    with (ROOT / "data/sample_corpus.csv").open(encoding="utf-8-sig", newline="") as file:
+    with gzip.open(ROOT / "data/sample_corpus.csv.gz", "rt", encoding="utf-8-sig", newline="") as file:
         lines = [cell for row in list(csv.reader(file))[:800] for cell in row[2:]]
     tokenizer = tokenizers.BertWordPieceTokenizer(lowercase=False, strip_accents=False)
     tokenizer.train_from_iterator(lines, vocab_size=400, limit_alphabet=120)

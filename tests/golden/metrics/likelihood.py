@@ -3,6 +3,7 @@
     python tests/golden/metrics/likelihood.py      # needs torch and transformers; writes beside itself
 """
 import csv
+import gzip
 import json
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ def main():
     folder = ROOT / "data/tiny-llama"
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    with (ROOT / "data/sample_corpus.csv").open(encoding="utf-8-sig", newline="") as file:
+    with gzip.open(ROOT / "data/sample_corpus.csv.gz", "rt", encoding="utf-8-sig", newline="") as file:
         rows = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and row[2].strip() and row[3].strip()]
     pairs = [(row[2].strip(), row[3].strip()) for row in rows[::len(rows) // 20][:20]]
     pairs += [(question, answer.strip()) for question, answer in ODD]

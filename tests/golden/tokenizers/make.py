@@ -9,6 +9,7 @@ makes of odd texts and of conversations: ids, text, and the versions that made t
 """
 
 import csv
+import gzip
 import json
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from tokenizers import pre_tokenizers, processors, trainers
 from transformers import LlamaTokenizerFast, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
-CORPUS = HERE.parents[2] / "data" / "sample_corpus.csv"
+CORPUS = HERE.parents[2] / "data" / "sample_corpus.csv.gz"
 VOCABULARY = 560
 DATE = "26 Jul 2024"  # what a template with a clock is given, here and in lib/chat/template.ts
 
@@ -236,7 +237,7 @@ def with_bos(tokenizer, bos):
 
 
 def corpus():
-    with CORPUS.open(encoding="utf-8-sig", newline="") as file:
+    with gzip.open(CORPUS, "rt", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))[1:400]
     return [" ".join(row[1:]) for row in rows] + [
         "I feel that I'm not good enough 123 times.\n\nWhat should I do?  ", "user assistant system",
