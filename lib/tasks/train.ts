@@ -1,6 +1,7 @@
 /** `deno task train`: notebook 03_train as a command. */
 import type { Progress } from "@lib/notebook/progress.ts";
-import { loadingBar, runTask } from "@lib/tasks/cli.ts";
+import { runTask } from "@lib/tasks/cli.ts";
+import { loadingBar } from "@lib/tasks/phase_bars.ts";
 import { trainStep } from "@lib/workflow/train.ts";
 import { startingAdapterNotes } from "@lib/workflow/model.ts";
 

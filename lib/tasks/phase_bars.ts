@@ -1,0 +1,54 @@
+/** Bars of a task's long pieces of work: one a phase, one for weights. */
+import type { Progress } from "@lib/notebook/progress.ts";
+import type { OnPhase } from "@lib/phases.ts";
+import type { TaskContext } from "@lib/tasks/cli.ts";
+
+/** Bars that are drawn while somebody tells how far the work is. */
+export interface PhaseBars extends AsyncDisposable {
+  readonly onPhase: OnPhase;
+}
+
+/**
+ * A bar a phase: give `onPhase` to what works; a bar ends when the next phase begins.
+ *
+ * @param progress makes a bar, as {@linkcode TaskContext} does
+ * @param unit what is counted
+ */
+export function phaseBars(progress: TaskContext["progress"], unit: string): PhaseBars {
+  let bar: Progress | undefined;
+  let current = "";
+  return {
+    onPhase(phase, done, total) {
+      if (phase !== current) {
+        void bar?.finish();
+        bar = progress(phase, { total, unit });
+        current = phase;
+      }
+      bar?.update(Math.floor(done));
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await bar?.finish();
+    },
+  };
+}
+
+/**
+ * A bar for loading weights, drawn from the first report on: give `onProgress` to what loads.
+ *
+ * @param progress makes a bar, as {@linkcode TaskContext} does
+ */
+export function loadingBar(progress: TaskContext["progress"]) {
+  let bar: Progress | undefined;
+  return {
+    onProgress({ bytesDone, bytesTotal }: {
+      readonly bytesDone: number;
+      readonly bytesTotal: number;
+    }): void {
+      bar ??= progress("loading", { total: Math.ceil(bytesTotal / 1e6), unit: "MB" });
+      bar.update(Math.round(bytesDone / 1e6));
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await bar?.finish();
+    },
+  };
+}
