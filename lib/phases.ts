@@ -6,15 +6,20 @@
  * @param phase what is being done, in a few words; another phase begins when it changes
  * @param done from 0 to `total`, never less than before within a phase; need not be whole
  * @param total of this phase
+ * @param unit what is counted, in the plural, where it is not what the listener expects
  */
-export type OnPhase = (phase: string, done: number, total: number) => void;
+export type OnPhase = (phase: string, done: number, total: number, unit?: string) => void;
 
 /** Told how much of one piece of work is done, of how much. */
 export type OnProgress = (done: number, total: number) => void;
 
 /** One phase of somebody's phases, as a plain progress; undefined when nobody listens. */
-export function phaseOf(onPhase: OnPhase | undefined, phase: string): OnProgress | undefined {
-  return onPhase && ((done, total) => onPhase(phase, done, total));
+export function phaseOf(
+  onPhase: OnPhase | undefined,
+  phase: string,
+  unit?: string,
+): OnProgress | undefined {
+  return onPhase && ((done, total) => onPhase(phase, done, total, unit));
 }
 
 /**

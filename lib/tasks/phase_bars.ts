@@ -12,16 +12,16 @@ export interface PhaseBars extends AsyncDisposable {
  * A bar a phase: give `onPhase` to what works; a bar ends when the next phase begins.
  *
  * @param progress makes a bar, as {@linkcode TaskContext} does
- * @param unit what is counted
+ * @param unit what is counted, unless a phase says it
  */
 export function phaseBars(progress: TaskContext["progress"], unit: string): PhaseBars {
   let bar: Progress | undefined;
   let current = "";
   return {
-    onPhase(phase, done, total) {
+    onPhase(phase, done, total, counted = unit) {
       if (phase !== current) {
         void bar?.finish();
-        bar = progress(phase, { total, unit });
+        bar = progress(phase, { total, unit: counted, initial: done });
         current = phase;
       }
       bar?.update(Math.floor(done));
@@ -44,8 +44,10 @@ export function loadingBar(progress: TaskContext["progress"]) {
       readonly bytesDone: number;
       readonly bytesTotal: number;
     }): void {
-      bar ??= progress("loading", { total: Math.ceil(bytesTotal / 1e6), unit: "MB" });
-      bar.update(Math.round(bytesDone / 1e6));
+      const done = Math.round(bytesDone / 1e6);
+      const total = Math.ceil(bytesTotal / 1e6);
+      bar ??= progress("loading", { total, unit: "MB", initial: done });
+      bar.update(done);
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await bar?.finish();
