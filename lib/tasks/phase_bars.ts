@@ -1,5 +1,6 @@
-/** Bars of a task's long pieces of work: one a phase, one for weights. */
-import type { Progress } from "@lib/notebook/progress.ts";
+/** Bars of a task's long pieces of work: one a phase, one for weights, the native build's. */
+import { buildNative, type BuildOptions, type BuildResult } from "@lib/build/native.ts";
+import { printLine, Progress } from "@lib/notebook/progress.ts";
 import type { OnPhase } from "@lib/phases.ts";
 import type { TaskContext } from "@lib/tasks/cli.ts";
 
@@ -53,4 +54,15 @@ export function loadingBar(progress: TaskContext["progress"]) {
       await bar?.finish();
     },
   };
+}
+
+/** Builds what is missing or has changed, with a line a step and a bar for the files compiled. */
+export async function buildWithBars(
+  quiet: boolean,
+  options: Omit<BuildOptions, "onProgress" | "onPhase"> = {},
+): Promise<BuildResult> {
+  await using bars = phaseBars((label, more) => new Progress(label, { ...more, quiet }), "files");
+  const { onPhase } = bars;
+  const onProgress = (line: string) => void (quiet || printLine(line));
+  return await buildNative({ ...options, onProgress, onPhase });
 }
