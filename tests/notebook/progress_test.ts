@@ -59,10 +59,10 @@ Deno.test("in a narrow terminal the bar gives way, so that the time left is seen
   };
   assertEquals(
     lineAt(72),
-    `\r[#${"-".repeat(13)}] Rows  10 %  100/1,000 rows · 100 rows/s · 9.0 s left`,
+    `\r[##${"-".repeat(14)}] Rows  10 %  100/1,000 rows · 100 rows/s · 9.0 s left`,
   );
-  assertStringIncludes(lineAt(62), "\r[----] Rows  10 %");
-  assertStringIncludes(lineAt(62), "9.0 s left");
+  assertStringIncludes(lineAt(60), "\r[----] Rows  10 %");
+  assertStringIncludes(lineAt(60), "9.0 s left");
   assertEquals(lineAt(40).length, 40, "never wider than the terminal");
 });
 
