@@ -1,14 +1,17 @@
 /** Tables and pictures that notebooks take from lib in a line. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { resolveConfig } from "@lib/config.ts";
 import type { TrainingHistory } from "@lib/experiment/history.ts";
 import type { Figure } from "@lib/notebook/figure.ts";
 import { intervalBars } from "@lib/notebook/interval_bars.ts";
+import { forecastRow, profileRow, trainableRow } from "@lib/notebook/plan_rows.ts";
 import { sampleLayouts } from "@lib/notebook/sample_layouts.ts";
 import { SideBySide } from "@lib/notebook/side_by_side.ts";
 import { differingRows, validationCurves } from "@lib/notebook/sweep_view.ts";
 import { tokenPieces } from "@lib/notebook/token_pieces.ts";
 import { lossPlot, stepPlot } from "@lib/notebook/training_plots.ts";
+import type { Forecast } from "@lib/training/forecast.ts";
 import { loadMatrices, loadMatrix } from "@lib/weights/load_matrix.ts";
 import { ModelFolderError } from "@lib/weights/folder.ts";
 
@@ -92,6 +95,27 @@ Deno.test("compared runs: a curve a run, a column a run", () => {
   assertEquals(differingRows({ runs: ["a", "b"], config_differences: differences }), [
     { setting: "lora.r", a: "2", b: "32" },
   ]);
+});
+
+Deno.test("what does not fit is a row too", () => {
+  assertEquals(forecastRow("a card", 32, null), { card: "a card", memory: "does not fit" });
+  const run = {
+    ...{ microBatchTokens: 2048, memoryBytes: 11e9, stepSeconds: 1, seconds: 90, resident: false },
+    ...{ kept: { products: 4 } as Forecast["kept"], embeddingsOnHost: true },
+  };
+  assertEquals(forecastRow("a card", 32, run), {
+    card: "a card",
+    memory: "11.00 GB",
+    "micro-batch": 2048,
+    "layers kept": "4 of 32",
+    "on the host": "embeddings",
+    "the epoch": "1 min 30 s",
+  });
+  assertEquals(trainableRow("m", null, true)["longest sample, tokens"], "does not fit");
+  const fit = { length: 1024, bytes: 6e9, onHost: false };
+  assertEquals(Object.values(trainableRow("m", fit, false)), ["m", 1024, "6.00 GB", "", ""]);
+  const tiny = profileRow(resolveConfig({ profile: "tiny" }));
+  assertEquals([tiny.profile, tiny.model, tiny["LoRA rank"]], ["tiny", "data/tiny-llama", 64]);
 });
 
 const TINY = fileURLToPath(new URL("../../data/tiny-llama", import.meta.url));
