@@ -5,6 +5,7 @@ import type { Architecture } from "@lib/engine/architecture.ts";
 import { Generator } from "@lib/engine/generator.ts";
 import type { Backend } from "@lib/engine/library.ts";
 import type { Model } from "@lib/engine/model.ts";
+import type { OnProgress } from "@lib/phases.ts";
 import { randomInt, seededRandom } from "@lib/random.ts";
 import { loraOptions, modelOptions } from "@lib/training/plan.ts";
 
@@ -69,17 +70,27 @@ async function timeCase(model: Model, one: DecodeCase): Promise<DecodeTimes> {
   };
 }
 
-/** Times several cases on one model with an adapter. @throws {EngineError} */
+/**
+ * Times several cases on one model with an adapter.
+ *
+ * @param onProgress called with the cases done
+ * @throws {EngineError}
+ */
 export async function timeDecode(
   architecture: Architecture,
   backend: Backend,
   cases: readonly DecodeCase[],
+  onProgress?: OnProgress,
 ): Promise<DecodeTimes[]> {
   const config = seedConfig({ backend });
   const model = await openRandomModel(architecture, modelOptions(config), loraOptions(config));
   try {
     const times: DecodeTimes[] = [];
-    for (const one of cases) times.push(await timeCase(model, one));
+    for (const one of cases) {
+      onProgress?.(times.length, cases.length);
+      times.push(await timeCase(model, one));
+    }
+    onProgress?.(cases.length, cases.length);
     return times;
   } finally {
     await model.close();

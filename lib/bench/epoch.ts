@@ -14,6 +14,7 @@ import {
 import type { Backend } from "@lib/engine/library.ts";
 import type { MemoryReport } from "@lib/engine/memory.ts";
 import type { LoraModule } from "@lib/engine/model.ts";
+import type { OnProgress } from "@lib/phases.ts";
 import { Run } from "@lib/experiment/run.ts";
 import { planMicroBatches } from "@lib/training/packing.ts";
 import { planRun, type TrainingPlan } from "@lib/training/plan.ts";
@@ -36,6 +37,8 @@ export interface EpochOptions {
   readonly modules?: readonly LoraModule[];
   /** Cap on device memory such as "12GB". @default {null} */
   readonly memory?: string | null;
+  /** Called with the optimiser steps done, the warm-up counted. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /** What it took. */
@@ -181,6 +184,7 @@ export async function timeEpoch(options: EpochOptions): Promise<EpochTimes> {
       if (event.event === "train") {
         losses.push(event.loss);
         stepTimes.push((now - mark) / 1000);
+        options.onProgress?.(stepTimes.length, plan.totalSteps);
       }
       if (event.event === "validation") validationSeconds = event.seconds;
       mark = now;

@@ -44,6 +44,10 @@ export const RowJob = z.strictObject({
 });
 export type RowJob = z.infer<typeof RowJob>;
 
+/** A line of a row's standard output while it runs. */
+export const RowProgress = z.strictObject({ done: z.number(), total: z.number() });
+export type RowProgress = z.infer<typeof RowProgress>;
+
 /** Middle of the values. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;

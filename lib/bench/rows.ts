@@ -9,6 +9,7 @@ import { SEED_SHAPE } from "@lib/bench/samples.ts";
 import { SHAPES } from "@lib/bench/shapes.ts";
 import { leastBudget, type StepsOptions, timeSteps } from "@lib/bench/steps.ts";
 import type { Recompute } from "@lib/engine/model.ts";
+import type { OnProgress } from "@lib/phases.ts";
 import { measureRates } from "@lib/engine/rates.ts";
 
 /** One row. */
@@ -19,7 +20,8 @@ export interface Row {
   readonly peakBar: number | null;
   /** Rows of the same run that some of its figures are set against. @default {[]} */
   readonly needs?: readonly string[];
-  run(job: RowJob): Promise<RowResult>;
+  /** @param onProgress called with what is done of the row */
+  run(job: RowJob, onProgress?: OnProgress): Promise<RowResult>;
 }
 
 const ATTENTION_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
@@ -67,7 +69,11 @@ function epochFigures(name: string, times: EpochTimes, bar: number): Figure[] {
   ];
 }
 
-async function epochRow(job: RowJob, attentionOnly: boolean): Promise<RowResult> {
+async function epochRow(
+  job: RowJob,
+  attentionOnly: boolean,
+  onProgress?: OnProgress,
+): Promise<RowResult> {
   const { samples, validation, part } = scale(job);
   const times = await timeEpoch({
     architecture: SHAPES[job.shape],
@@ -77,6 +83,7 @@ async function epochRow(job: RowJob, attentionOnly: boolean): Promise<RowResult>
     part,
     wholeSeconds: job.whole ? Infinity : attentionOnly || job.quick ? 0 : WHOLE_SECONDS,
     ...(attentionOnly ? { modules: ATTENTION_MODULES } : {}),
+    onProgress,
   });
   const name = attentionOnly ? "epoch, LoRA on q, k, v, o" : "epoch, LoRA on all linears";
   return {
@@ -90,6 +97,7 @@ async function unsharedRow(
   job: RowJob,
   recompute: Recompute,
   bar: number,
+  onProgress?: OnProgress,
 ): Promise<RowResult> {
   const { full, steps } = scale(job);
   const times = await timeSteps({
@@ -100,6 +108,7 @@ async function unsharedRow(
     recompute,
     warmup: 1,
     steps,
+    onProgress,
   });
   return {
     figures: [
@@ -135,7 +144,7 @@ async function memoryRow(
   };
 }
 
-async function rehearsalRow(job: RowJob): Promise<RowResult> {
+async function rehearsalRow(job: RowJob, onProgress?: OnProgress): Promise<RowResult> {
   const { samples, validation, part } = scale(job);
   const times = await timeEpoch({
     architecture: SHAPES[job.shape],
@@ -145,6 +154,7 @@ async function rehearsalRow(job: RowJob): Promise<RowResult> {
     part,
     wholeSeconds: job.whole ? Infinity : 0,
     memory: "12GB",
+    onProgress,
   });
   const unlimited = job.samplesPerSecond;
   const ratio = unlimited === null ? null : unlimited / times.samplesPerSecond;
@@ -164,7 +174,7 @@ async function rehearsalRow(job: RowJob): Promise<RowResult> {
   };
 }
 
-async function decodeRow(job: RowJob): Promise<RowResult> {
+async function decodeRow(job: RowJob, onProgress?: OnProgress): Promise<RowResult> {
   const newTokens = job.shape === "small" ? 8 : job.quick ? 48 : 160;
   const base = { prompt: SEED_SHAPE.prefix, shared: 0, newTokens, temperature: 0 };
   const cases: DecodeCase[] = [
@@ -175,7 +185,7 @@ async function decodeRow(job: RowJob): Promise<RowResult> {
     { ...base, batch: 1, temperature: 0.7 },
   ];
   const bars: Readonly<Record<number, number>> = { 0: 400, 2: 15000, 3: 15000 };
-  const times = await timeDecode(SHAPES[job.shape], job.backend, cases);
+  const times = await timeDecode(SHAPES[job.shape], job.backend, cases, onProgress);
   return {
     figures: times.map((one, i) => ({
       name: `decode, batch ${one.batch}` +
@@ -317,7 +327,7 @@ export const ROWS: readonly Row[] = [
     title: "the original project's epoch",
     peakBar: null,
     needs: ["ceilings", "ceilings-after"],
-    run: (job) => epochRow(job, false),
+    run: (job, onProgress) => epochRow(job, false, onProgress),
   },
   {
     name: "ceilings-after",
@@ -336,10 +346,11 @@ export const ROWS: readonly Row[] = [
     name: "memory",
     title: "peak device memory, micro-batch 2 × 512",
     peakBar: 6.5 * GB,
-    run: (job) => {
+    run: (job, onProgress) => {
       const options = {
         architecture: SHAPES[job.shape],
         backend: job.backend,
+        onProgress,
         samples: 4,
         microBatch: 2,
       };
@@ -350,10 +361,11 @@ export const ROWS: readonly Row[] = [
     name: "memory-least",
     title: "peak device memory, smallest setting for 512-token samples",
     peakBar: 5.8 * GB,
-    run: (job) => {
+    run: (job, onProgress) => {
       const options = {
         architecture: SHAPES[job.shape],
         backend: job.backend,
+        onProgress,
         samples: 2,
         microBatch: 1,
         modules: ATTENTION_MODULES,
@@ -374,21 +386,21 @@ export const ROWS: readonly Row[] = [
     title: "512-token samples, recompute on",
     peakBar: null,
     needs: ["ceilings"],
-    run: (job) => unsharedRow(job, "full", 12500),
+    run: (job, onProgress) => unsharedRow(job, "full", 12500, onProgress),
   },
   {
     name: "unshared",
     title: "512-token samples, recompute off",
     peakBar: null,
     needs: ["ceilings"],
-    run: (job) => unsharedRow(job, "none", 17500),
+    run: (job, onProgress) => unsharedRow(job, "none", 17500, onProgress),
   },
   {
     name: "epoch-qkvo",
     title: "the original project's epoch, LoRA on q, k, v, o",
     peakBar: null,
     needs: ["ceilings"],
-    run: (job) => epochRow(job, true),
+    run: (job, onProgress) => epochRow(job, true, onProgress),
   },
   { name: "decode", title: "generation, NF4 + LoRA", peakBar: null, run: decodeRow },
   { name: "quantize", title: "quantising a bf16 checkpoint", peakBar: null, run: quantizeRow },

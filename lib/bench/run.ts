@@ -1,8 +1,9 @@
 /** Runs the rows one after another, each in its own process, and puts their figures together. */
-import { type Figure, type RowJob, RowResult } from "@lib/bench/row.ts";
+import { type Figure, type RowJob, RowProgress, RowResult } from "@lib/bench/row.ts";
 import { type Row, ROWS } from "@lib/bench/rows.ts";
 import type { ShapeName } from "@lib/bench/shapes.ts";
 import { type Backend, describeLibrary, type Library, loadLibrary } from "@lib/engine/library.ts";
+import { type OnPhase, type OnProgress, phaseOf } from "@lib/phases.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 
 /** What to run. */
@@ -15,6 +16,8 @@ export interface BenchOptions {
   readonly whole: boolean;
   readonly python: string;
   readonly say: (line: string) => void;
+  /** Told how far the row is that runs, where it says so. */
+  readonly onPhase?: OnPhase;
   /** Called after every row with all rows so far, so that a run cut short leaves what it has. */
   readonly onRow?: (reports: readonly RowReport[]) => Promise<void>;
   /** After which a row is stopped. @default {1800} */
@@ -99,6 +102,22 @@ function commandOf(row: Row, options: BenchOptions): string {
   return parts.join(" ");
 }
 
+/** Passes on the lines in which a row tells how far it is; others are none of ours. */
+async function readProgress(
+  stdout: ReadableStream<Uint8Array<ArrayBuffer>>,
+  onProgress: OnProgress | undefined,
+): Promise<void> {
+  let rest = "";
+  for await (const text of stdout.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines.filter((one) => one.startsWith("{"))) {
+      const { data } = RowProgress.safeParse(JSON.parse(line));
+      if (data !== undefined) onProgress?.(data.done, data.total);
+    }
+  }
+}
+
 /** One row in a process of its own. */
 async function runRow(
   row: Row,
@@ -132,10 +151,15 @@ async function runRow(
         JSON.stringify(job),
       ],
       stderr: "piped",
-      stdout: "null",
+      stdout: "piped",
       signal: options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]),
-    });
-    const { success, code, stderr } = await child.output();
+    }).spawn();
+    const stderrText = new Response(child.stderr).text();
+    await readProgress(
+      child.stdout,
+      phaseOf(options.onPhase, row.name, row.name === "decode" ? "cases" : "steps"),
+    );
+    const { success, code } = await child.status;
     const peakBytes = watch.stop();
     const base = {
       row: row.name,
@@ -145,7 +169,7 @@ async function runRow(
       peakBytes,
     };
     if (!success) {
-      const text = new TextDecoder().decode(stderr).trim().slice(-2000);
+      const text = (await stderrText).trim().slice(-2000);
       const ended = limit.aborted
         ? `stopped after ${rowSeconds} s`
         : `the process ended with code ${code}`;
@@ -228,9 +252,10 @@ export async function runBench(options: BenchOptions): Promise<RowReport[]> {
   const library = loadLibrary(options.backend);
   const reports: RowReport[] = [];
   let samplesPerSecond: number | null = null;
-  for (const row of chooseRows(options.only)) {
+  const rows = chooseRows(options.only);
+  for (const [place, row] of rows.entries()) {
     options.signal?.throwIfAborted();
-    options.say(`${row.title} …`);
+    options.say(`${place + 1}/${rows.length} ${row.title} …`);
     const report = await runRow(row, options, library, samplesPerSecond);
     reports.push(report);
     if (row.name === "epoch") samplesPerSecond = valueOf(report, "samples/s");

@@ -8,6 +8,7 @@ import { trainingFlops } from "@lib/engine/flops.ts";
 import type { Backend } from "@lib/engine/library.ts";
 import type { LoraModule, Recompute } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
+import type { OnProgress } from "@lib/phases.ts";
 import type { TrainingData } from "@lib/training/data.ts";
 import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
 import { MemoryPlanError, planRun, type TrainingPlan } from "@lib/training/plan.ts";
@@ -27,6 +28,8 @@ export interface StepsOptions {
   readonly modules?: readonly LoraModule[];
   /** Cap on device memory such as "12GB". @default {null} */
   readonly memory?: string | null;
+  /** Called with the steps done. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /** What it took. */
@@ -96,7 +99,9 @@ export async function timeSteps(options: StepsOptions): Promise<StepTimes> {
     await using trainer = await Trainer.create(model, plan.trainer);
     const seconds: number[] = [];
     const losses: number[] = [];
-    for (let step = 0; step < options.warmup + options.steps; step++) {
+    const count = options.warmup + options.steps;
+    for (let step = 0; step < count; step++) {
+      options.onProgress?.(step, count);
       const begun = performance.now();
       for (const group of planMicroBatches(samples, 0, plan.trainer)) {
         await trainer.accumulate(packBatch(group, 0, "answer"));
@@ -104,6 +109,7 @@ export async function timeSteps(options: StepsOptions): Promise<StepTimes> {
       losses.push((await trainer.step(1e-4)).loss);
       if (step >= options.warmup) seconds.push((performance.now() - begun) / 1000);
     }
+    options.onProgress?.(count, count);
     const memory = model.memory();
     const sizes = stepSizes(samples, 0, plan.trainer);
     const tokens = sizes.reduce((n, size) => n + size.tokens, 0);

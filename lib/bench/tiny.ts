@@ -6,6 +6,7 @@ import type { Sample } from "@lib/chat/sample.ts";
 import type { Model } from "@lib/engine/model.ts";
 import { Trainer } from "@lib/engine/trainer.ts";
 import { PROJECT_ROOT, Run } from "@lib/experiment/run.ts";
+import { type OnPhase, type OnProgress, phaseOf } from "@lib/phases.ts";
 import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
 import { epochSteps } from "@lib/training/train.ts";
 import { cleanStep, readCorpus } from "@lib/workflow/clean.ts";
@@ -24,6 +25,8 @@ export interface TinyBenchOptions {
   /** Threads of both. */
   readonly threads: number;
   readonly set: readonly string[];
+  /** Told how far preparing and each round are. */
+  readonly onPhase?: OnPhase;
 }
 
 /** Tokens a second, counted as if every sample were laid out alone, without padding; medians. */
@@ -57,6 +60,7 @@ async function ours(
   model: Model,
   { data, plan }: PreparedTraining,
   steps: readonly Sample[][],
+  onProgress: OnProgress | undefined,
 ): Promise<Round> {
   await using trainer = await Trainer.create(model, plan.trainer);
   const limits = {
@@ -66,6 +70,7 @@ async function ours(
   const seconds: number[] = [];
   let firstLoss = NaN;
   for (const [number, samples] of steps.entries()) {
+    onProgress?.(number, steps.length);
     const begun = performance.now();
     for (const group of planMicroBatches(samples, data.prefixLength, limits)) {
       await trainer.accumulate(packBatch(group, data.prefixLength, "answer"));
@@ -74,6 +79,7 @@ async function ours(
     if (number === 0) firstLoss = loss;
     if (number >= WARMUP) seconds.push((performance.now() - begun) / 1000);
   }
+  onProgress?.(steps.length, steps.length);
   return { seconds, firstLoss };
 }
 
@@ -91,14 +97,14 @@ async function theirs(python: string, job: string): Promise<Round & { torch: str
 
 /** Measures it. @throws {Error} PyTorch fails, or sees another loss on the same step */
 export async function runTinyBench(options: TinyBenchOptions): Promise<TinyBenchResult> {
-  const { python, threads, set } = options;
+  const { python, threads, set, onPhase } = options;
   const config = resolveConfig({ profile: "tiny", set: [`engine.threads=${threads}`, ...set] });
   const scratch = await Deno.makeTempDir();
   try {
     const run = await Run.open("bench", scratch);
-    await cleanStep(run, config, await readCorpus(config));
-    await splitStep(run, config);
-    const prepared = await prepareTraining(run, config);
+    await cleanStep(run, config, await readCorpus(config), onPhase);
+    await splitStep(run, config, onPhase);
+    const prepared = await prepareTraining(run, config, onPhase);
     const count = WARMUP + options.steps;
     const steps = epochSteps(prepared.data.train.samples, config, 0).slice(0, count);
     const job = `${scratch}/job.json`;
@@ -125,10 +131,14 @@ export async function runTinyBench(options: TinyBenchOptions): Promise<TinyBench
     let torch = "";
     const model = await openTrainingModel(config, prepared.plan);
     for (let round = 0; round < options.rounds; round++) {
-      const own = await ours(model, prepared, steps);
+      const phase = `round ${round + 1}/${options.rounds}`;
+      const own = await ours(model, prepared, steps, phaseOf(onPhase, `engine, ${phase}`, "steps"));
       mine.push(...rates(own));
       if (python === null) continue;
+      const waiting = phaseOf(onPhase, `PyTorch, ${phase}`, "steps");
+      waiting?.(0, steps.length);
       const other = await theirs(python, job);
+      waiting?.(steps.length, steps.length);
       torch = other.torch;
       others.push(...rates(other));
       // The same work: before any step both must see the same loss, but for NF4 and dropout.

@@ -5,7 +5,8 @@
 import { libraryFileName, libraryFolder } from "@lib/engine/library.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { exists, saveJson } from "@lib/files.ts";
-import { runTool } from "@lib/build/command.ts";
+import type { OnPhase } from "@lib/phases.ts";
+import { buildLines, runTool } from "@lib/build/command.ts";
 import { hashSources, loadStamp } from "@lib/build/stamp.ts";
 import { findCMake, findNvcc, findTool, type Tool } from "@lib/build/toolchain.ts";
 
@@ -20,20 +21,22 @@ export type CudaBuildResult =
 /** Sources the library is made of, relative to `native/`. */
 const SOURCE_FOLDERS = ["include", "src", "cuda"];
 
+/** Options of {@linkcode buildCuda}. */
+export interface CudaOptions {
+  readonly choice: CudaChoice;
+  /** Build although nothing has changed. @default {false} */
+  readonly force?: boolean;
+  /** Called with a line now and then. */
+  readonly onProgress?: (line: string) => void;
+  /** Told how many files are compiled. */
+  readonly onPhase?: OnPhase | undefined;
+}
+
 /**
  * Builds the CUDA library unless an identical build is there. A build that failed is not tried again
  * until a source changes or `force` is set.
- *
- * @param options.choice see {@linkcode CudaChoice}
- * @param options.force build although nothing has changed. @default {false}
  */
-export async function buildCuda(
-  options: {
-    readonly choice: CudaChoice;
-    readonly force?: boolean;
-    readonly onProgress?: (line: string) => void;
-  },
-): Promise<CudaBuildResult> {
+export async function buildCuda(options: CudaOptions): Promise<CudaBuildResult> {
   if (options.choice === "never") return { state: "skipped", reason: "not asked for" };
   const nvcc = await findNvcc();
   if (nvcc === null) return { state: "skipped", reason: "nvcc, the CUDA compiler, is not here" };
@@ -55,7 +58,7 @@ export async function buildCuda(
   }
   await Deno.mkdir(folder, { recursive: true });
   try {
-    const fresh = await compile(cmake.cmake.command, cmake.generator, nvcc, options.onProgress);
+    const fresh = await compile(cmake.cmake.command, cmake.generator, nvcc, options);
     await Deno.copyFile(fresh, `${library}.new`);
     await Deno.rename(`${library}.new`, library);
     await saveJson(stampFile, { inputs, compiler: nvcc.version });
@@ -88,7 +91,7 @@ async function compile(
   cmake: string,
   generator: string,
   nvcc: Tool,
-  onProgress: ((line: string) => void) | undefined,
+  { onProgress, onPhase }: Pick<CudaOptions, "onProgress" | "onPhase">,
 ): Promise<string> {
   const build = `${PROJECT_ROOT}.build/cmake-cuda`;
   onProgress?.("configuring the CUDA library with CMake");
@@ -102,12 +105,12 @@ async function compile(
     `-DCMAKE_CUDA_COMPILER=${nvcc.command}`,
     ...(generator === "" || await exists(`${build}/CMakeCache.txt`) ? [] : ["-G", generator]),
   ], "Configuring the CUDA library");
-  onProgress?.("compiling the CUDA library (some minutes)");
   const jobs = String(navigator.hardwareConcurrency);
   await runTool(
     cmake,
     ["--build", build, "--config", "Release", "--target", "qlora_cuda", "--parallel", jobs],
     "Building the CUDA library",
+    buildLines(onPhase, "compiling for CUDA"),
   );
   const name = libraryFileName("cuda");
   for (const place of [`${build}/${name}`, `${build}/Release/${name}`]) {

@@ -6,7 +6,8 @@
 import { libraryFileName, libraryFolder } from "@lib/engine/library.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { exists, saveJson } from "@lib/files.ts";
-import { BuildError, runTool } from "@lib/build/command.ts";
+import type { OnPhase } from "@lib/phases.ts";
+import { BuildError, buildLines, runTool } from "@lib/build/command.ts";
 import { buildCuda, type CudaBuildResult, type CudaChoice } from "@lib/build/cuda.ts";
 import { hashSources, listSources, loadStamp } from "@lib/build/stamp.ts";
 import { findCMake, findCompiler, missingCompiler, type Tool } from "@lib/build/toolchain.ts";
@@ -34,6 +35,8 @@ export interface BuildOptions {
   readonly cuda?: CudaChoice;
   /** Called with a line now and then. */
   readonly onProgress?: (line: string) => void;
+  /** Told how many files are compiled. */
+  readonly onPhase?: OnPhase | undefined;
 }
 
 /** Sources the library is made of, relative to `native/`. */
@@ -52,6 +55,7 @@ export async function buildNative(options: BuildOptions = {}): Promise<BuildResu
   const cuda = await buildCuda({
     choice: options.cuda ?? "auto",
     force: options.force === true,
+    onPhase: options.onPhase,
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   });
   return { ...cpu, seconds: (performance.now() - begun) / 1000, cuda };
@@ -108,12 +112,12 @@ async function compileWithCMake(
     "-DCMAKE_BUILD_TYPE=Release",
     ...(generator === "" || await exists(`${build}/CMakeCache.txt`) ? [] : ["-G", generator]),
   ], "Configuring the native library");
-  options.onProgress?.("compiling");
   const jobs = String(navigator.hardwareConcurrency);
   await runTool(
     cmake,
     ["--build", build, "--config", "Release", "--target", "qlora_cpu", "--parallel", jobs],
     "Building the native library",
+    buildLines(options.onPhase, "compiling"),
   );
   const name = libraryFileName("cpu");
   for (const place of [`${build}/${name}`, `${build}/Release/${name}`]) {
@@ -150,6 +154,7 @@ async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<s
   ];
   const made: string[] = [];
   const queue = [...sources];
+  options.onPhase?.("compiling", 0, sources.length, "files");
   const worker = async () => {
     for (let source = queue.shift(); source !== undefined; source = queue.shift()) {
       const object = `${objects}/${source.replaceAll("/", "_")}.o`;
@@ -157,7 +162,7 @@ async function compileDirectly(compiler: Tool, options: BuildOptions): Promise<s
       const file = `${PROJECT_ROOT}native/${source}`;
       await runTool(compiler.command, [...common, ...isa, "-c", file, "-o", object], source);
       made.push(object);
-      options.onProgress?.(`compiled ${made.length}/${sources.length}`);
+      options.onPhase?.("compiling", made.length, sources.length, "files");
     }
   };
   await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, worker));

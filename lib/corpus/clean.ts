@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { type OnPhase, partOf, phaseOf } from "@lib/phases.ts";
 import type { CorpusRow } from "./csv.ts";
 import { findDuplicates, NEAR_DUPLICATE_THRESHOLD } from "./dedupe.ts";
 import { type FilteredTexts, rowDropReason } from "./filters.ts";
@@ -31,6 +32,7 @@ export interface CleanOptions {
    * @default 3
    */
   readonly examplesPerStep?: number;
+  readonly onPhase?: OnPhase | undefined;
 }
 
 /** One field before and after one step of cleaning. */
@@ -128,6 +130,11 @@ function maskRow(record: CleanRecord, log: ChangeLog): CleanRecord {
   return masked;
 }
 
+/** Share of the cleaning of single rows that is normalising; the rest is judging them. */
+const NORMALIZING = 0.35;
+
+const cleaningOf = ({ onPhase }: CleanOptions) => phaseOf(onPhase, "cleaning");
+
 /** Drops of one kind, collected by row. */
 type Drops = Map<number, Omit<DroppedRow, "row" | "topic" | "title" | "question" | "answer">>;
 
@@ -138,20 +145,26 @@ function findDrops(
 ): Drops {
   const drops: Drops = new Map();
   const { minBengaliShare = 0.7, nearDuplicateThreshold = NEAR_DUPLICATE_THRESHOLD } = options;
-  for (const record of records) {
+  const filtering = partOf(cleaningOf(options), NORMALIZING, 1);
+  for (const [done, record] of records.entries()) {
     const reason = rowDropReason(record, { minBengaliShare });
+    filtering?.(done + 1, records.length);
     if (reason !== undefined) drops.set(record.row, { reason });
   }
   const left = records.filter((record) => !drops.has(record.row));
+  const comparing = phaseOf(options.onPhase, "near-duplicates");
   const texts = left.map(({ question, answer }) => `${question}\n${answer}`);
-  for (const duplicate of findDuplicates(texts, { threshold: nearDuplicateThreshold })) {
+  const search = { threshold: nearDuplicateThreshold, onProgress: comparing };
+  for (const duplicate of findDuplicates(texts, search)) {
     drops.set(left[duplicate.index]!.row, {
       reason: duplicate.kind === "exact" ? "exact_duplicate" : "near_duplicate",
       duplicateOf: left[duplicate.of]!.row,
       similarity: Math.round(duplicate.similarity * 1e4) / 1e4,
     });
   }
-  for (const { row, question, answer } of left) {
+  const reading = phaseOf(options.onPhase, "quarantine");
+  for (const [done, { row, question, answer }] of left.entries()) {
+    reading?.(done + 1, left.length);
     if (drops.has(row)) continue;
     const finding = quarantineFinding(question, answer);
     if (finding !== undefined) drops.set(row, finding);
@@ -175,11 +188,11 @@ function findDrops(
 export function cleanStrict(rows: readonly CorpusRow[], options: CleanOptions = {}): CleanResult {
   const log = new ChangeLog(options.examplesPerStep ?? 3);
   const { runs, longRuns } = conversationRuns(rows);
-  const all = rows.map((row, i): CleanRecord => ({
-    row: row.row,
-    run: runs[i]!,
-    ...normalizeRow(row, log),
-  }));
+  const normalizing = partOf(cleaningOf(options), 0, NORMALIZING);
+  const all = rows.map((row, i): CleanRecord => {
+    normalizing?.(i + 1, rows.length);
+    return { row: row.row, run: runs[i]!, ...normalizeRow(row, log) };
+  });
   const drops = findDrops(all, options);
   const records = all.filter((record) => !drops.has(record.row)).map((r) => maskRow(r, log));
   const counts = Object.fromEntries(DROP_REASON_CODES.map((code) => [code, 0])) as Record<

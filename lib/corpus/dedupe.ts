@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type OnProgress, partOf } from "@lib/phases.ts";
 import { gramSets } from "./grams.ts";
 import { similarityJoin } from "./similarity_join.ts";
 import { matchKey } from "./text_key.ts";
@@ -26,7 +27,12 @@ export interface DuplicateOptions {
    * @default 0.9
    */
   readonly threshold?: number;
+  /** Called with the distinct texts done, of all; each is cut into grams, then compared. */
+  readonly onProgress?: OnProgress | undefined;
 }
+
+/** Grams cost about twice what comparing costs. */
+const GRAM_SHARE = 0.65;
 
 /** Indexes of the texts by matching key, in order of first appearance. */
 export function indexesByKey(texts: readonly string[]): ReadonlyMap<string, readonly number[]> {
@@ -57,14 +63,15 @@ export function findDuplicates(
   texts: readonly string[],
   options: DuplicateOptions = {},
 ): Duplicate[] {
-  const { threshold = NEAR_DUPLICATE_THRESHOLD } = options;
+  const { threshold = NEAR_DUPLICATE_THRESHOLD, onProgress } = options;
   const byKey = indexesByKey(texts);
   const keys = [...byKey.keys()];
   const members = [...byKey.values()];
   const earlier = new Map<number, { other: number; similarity: number }[]>();
-  const { sets, gramCount } = gramSets(keys);
+  const { sets, gramCount } = gramSets(keys, partOf(onProgress, 0, GRAM_SHARE));
   similarityJoin(sets, gramCount, {
     threshold,
+    onProgress: partOf(onProgress, GRAM_SHARE, 1),
     onPair: (other, later, similarity) => {
       const list = earlier.get(later);
       if (list === undefined) earlier.set(later, [{ other, similarity }]);
@@ -105,16 +112,17 @@ export function linkDuplicates(
   linked: (a: number, b: number) => boolean,
   options: DuplicateOptions = {},
 ): void {
-  const { threshold = NEAR_DUPLICATE_THRESHOLD } = options;
+  const { threshold = NEAR_DUPLICATE_THRESHOLD, onProgress } = options;
   const byKey = indexesByKey(texts);
   const firsts: number[] = [];
   for (const indexes of byKey.values()) {
     firsts.push(indexes[0]!);
     for (const index of indexes.slice(1)) link(indexes[0]!, index);
   }
-  const { sets, gramCount } = gramSets([...byKey.keys()]);
+  const { sets, gramCount } = gramSets([...byKey.keys()], partOf(onProgress, 0, GRAM_SHARE));
   similarityJoin(sets, gramCount, {
     threshold,
+    onProgress: partOf(onProgress, GRAM_SHARE, 1),
     onPair: (a, b) => link(firsts[a]!, firsts[b]!),
     skip: (a, b) => linked(firsts[a]!, firsts[b]!),
   });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type OnProgress, partOf } from "@lib/phases.ts";
 
 /** Length of a gram, in UTF-16 units (for Bengali the same as code points). */
 export const GRAM_LENGTH = 5;
@@ -96,8 +97,11 @@ function ranksByRarity(sets: readonly Int32Array[], gramCount: number): Int32Arr
 /**
  * Sets of letter 5-grams of texts (usually matching keys). A text shorter than five units is one
  * gram: itself.
+ *
+ * @param onProgress called with the texts done, of all
  */
-export function gramSets(texts: readonly string[]): GramSets {
+export function gramSets(texts: readonly string[], onProgress?: OnProgress): GramSets {
+  const [cutting, ranking] = [partOf(onProgress, 0, 0.6), partOf(onProgress, 0.6, 1)];
   const lengths = texts.map((text) => Math.max(GRAM_LENGTH, text.length));
   const letters = new Uint16Array(lengths.reduce((sum, length) => sum + length, 0));
   const table = new GramTable(letters);
@@ -108,12 +112,14 @@ export function gramSets(texts: readonly string[]): GramSets {
     const grams = scratch.subarray(0, lengths[i]! - GRAM_LENGTH + 1);
     for (let k = 0; k < grams.length; k++) grams[k] = table.number(start + k);
     start += lengths[i]!;
+    cutting?.(i + 1, texts.length);
     return distinct(grams);
   });
   const rank = ranksByRarity(sets, table.count);
-  for (const set of sets) {
+  sets.forEach((set, i) => {
     for (let k = 0; k < set.length; k++) set[k] = rank[set[k]!]!;
     set.sort();
-  }
+    ranking?.(i + 1, texts.length);
+  });
   return { sets, gramCount: table.count };
 }

@@ -3,9 +3,15 @@
  *
  * @module
  */
+import { type OnPhase, phaseOf } from "@lib/phases.ts";
 import { type DuplicateOptions, linkDuplicates } from "./dedupe.ts";
 import type { CleanRecord, SplitRecord } from "./records.ts";
 import { UnionFind } from "./union_find.ts";
+
+/** Options of {@linkcode groupRecords}. */
+export interface GroupOptions extends Omit<DuplicateOptions, "onProgress"> {
+  readonly onPhase?: OnPhase | undefined;
+}
 
 /**
  * Give each record its group: the transitive closure over "same run of contiguous same-topic rows",
@@ -26,7 +32,7 @@ import { UnionFind } from "./union_find.ts";
  */
 export function groupRecords(
   records: readonly CleanRecord[],
-  options: DuplicateOptions = {},
+  options: GroupOptions = {},
 ): SplitRecord[] {
   const sets = new UnionFind(records.length);
   const link = (a: number, b: number): void => void sets.union(a, b);
@@ -37,8 +43,11 @@ export function groupRecords(
     if (first === undefined) firstOfRun.set(run, i);
     else link(first, i);
   });
-  linkDuplicates(records.map(({ question }) => question), link, linked, options);
-  linkDuplicates(records.map(({ answer }) => answer), link, linked, options);
+  const { onPhase, ...rest } = options;
+  for (const field of ["question", "answer"] as const) {
+    const onProgress = phaseOf(onPhase, `grouping by ${field}`);
+    linkDuplicates(records.map((one) => one[field]), link, linked, { ...rest, onProgress });
+  }
   const smallest = new Map<number, number>();
   records.forEach(({ row }, i) => {
     const root = sets.find(i);

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { type OnPhase, type OnProgress, partOf, phaseOf } from "@lib/phases.ts";
 import { NEAR_DUPLICATE_THRESHOLD } from "./dedupe.ts";
 import { CorpusError } from "./errors.ts";
 import { GRAM_LENGTH } from "./grams.ts";
@@ -73,7 +74,11 @@ function parityBits(set: ReadonlySet<string>): Int32Array {
   return bits;
 }
 
-function signatures(records: readonly SplitRecord[], field: "question" | "answer"): Signatures {
+function signatures(
+  records: readonly SplitRecord[],
+  field: "question" | "answer",
+  tick: () => void,
+): Signatures {
   const rowOf = new Map<string, number>();
   for (const record of records) {
     const key = matchKey(record[field]);
@@ -81,6 +86,7 @@ function signatures(records: readonly SplitRecord[], field: "question" | "answer
   }
   const items = [...rowOf].map(([key, row]) => {
     const set = grams(key);
+    tick();
     return { key, row, size: set.size, bits: parityBits(set) };
   }).sort((a, b) => a.size - b.size);
   const bits = new Int32Array(items.length * WORDS);
@@ -104,10 +110,16 @@ function fewBitsDiffer(a: Signatures, i: number, b: Signatures, j: number, limit
 }
 
 /** Pairs (index in a, index in b) whose sizes and parity bits do not rule out Jaccard ≥ t. */
-function survivors(a: Signatures, b: Signatures, t: number): [number, number][] {
+function survivors(
+  a: Signatures,
+  b: Signatures,
+  t: number,
+  tick: () => void,
+): [number, number][] {
   const pairs: [number, number][] = [];
   let from = 0;
   for (let i = 0; i < a.sizes.length; i++) {
+    tick();
     const size = a.sizes[i]!;
     while (from < b.sizes.length && b.sizes[from]! < t * size - 1e-9) from++;
     for (let j = from; j < b.sizes.length && t * b.sizes[j]! <= size + 1e-9; j++) {
@@ -116,6 +128,13 @@ function survivors(a: Signatures, b: Signatures, t: number): [number, number][] 
     }
   }
   return pairs;
+}
+
+/** Counts calls, of so many, as a share of a total. */
+function ticks(onProgress: OnProgress | undefined, calls: number, total: number): () => void {
+  if (onProgress === undefined) return () => {};
+  let done = 0;
+  return () => onProgress(++done * total / calls, total);
 }
 
 /** Rows of two parts that share a value. */
@@ -136,8 +155,13 @@ function sharedValues(
  * nearly equal questions, equal or nearly equal answers.
  *
  * @param threshold Jaccard similarity of letter 5-grams from which texts are near-duplicates.
+ * @param onPhase told how many of the texts are checked
  */
-export function findLeaks(parts: Parts, threshold: number = NEAR_DUPLICATE_THRESHOLD): Leak[] {
+export function findLeaks(
+  parts: Parts,
+  threshold: number = NEAR_DUPLICATE_THRESHOLD,
+  onPhase?: OnPhase,
+): Leak[] {
   const leaks: Leak[] = [];
   for (const kind of ["group", "run"] as const) {
     for (const [x, y] of PAIRS) {
@@ -147,13 +171,18 @@ export function findLeaks(parts: Parts, threshold: number = NEAR_DUPLICATE_THRES
     }
   }
   for (const field of ["question", "answer"] as const) {
+    const checking = phaseOf(onPhase, `leak check by ${field}`);
+    const texts = parts.train.length + parts.val.length + parts.test.length;
+    const signing = ticks(partOf(checking, 0, 0.5), texts, texts);
     const of = {
-      train: signatures(parts.train, field),
-      val: signatures(parts.val, field),
-      test: signatures(parts.test, field),
+      train: signatures(parts.train, field, signing),
+      val: signatures(parts.val, field, signing),
+      test: signatures(parts.test, field, signing),
     };
+    const comparisons = PAIRS.reduce((sum, [x]) => sum + of[x].sizes.length, 0);
+    const comparing = ticks(partOf(checking, 0.5, 1), comparisons, texts);
     for (const [x, y] of PAIRS) {
-      for (const [i, j] of survivors(of[x], of[y], threshold)) {
+      for (const [i, j] of survivors(of[x], of[y], threshold, comparing)) {
         const similarity = jaccard(grams(of[x].keys[i]!), grams(of[y].keys[j]!));
         if (similarity < threshold) continue;
         const rows = [of[x].rows[i]!, of[y].rows[j]!] as const;
@@ -169,8 +198,12 @@ export function findLeaks(parts: Parts, threshold: number = NEAR_DUPLICATE_THRES
  *
  * @throws {CorpusError} naming the first leaks.
  */
-export function assertNoLeaks(parts: Parts, threshold: number = NEAR_DUPLICATE_THRESHOLD): void {
-  const leaks = findLeaks(parts, threshold);
+export function assertNoLeaks(
+  parts: Parts,
+  threshold: number = NEAR_DUPLICATE_THRESHOLD,
+  onPhase?: OnPhase,
+): void {
+  const leaks = findLeaks(parts, threshold, onPhase);
   if (leaks.length === 0) return;
   const shown = leaks.slice(0, 3).map(({ kind, rows, parts: [x, y], similarity }) =>
     `${kind} of row ${rows[0]} (${x}) and row ${rows[1]} (${y}), similarity ${

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 
 /** Guards `Math.ceil` against representation error such as 0.9·10 = 9.000000000000002. */
 const EPSILON = 1e-9;
@@ -43,6 +44,8 @@ export interface JoinOptions {
   readonly onPair: (a: number, b: number, similarity: number) => void;
   /** Pairs that need not be compared (and are not reported). */
   readonly skip?: (a: number, b: number) => boolean;
+  /** Called with the sets compared, of all. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /** Elements' chains of sets that have them in their prefix, the largest set first. */
@@ -89,7 +92,7 @@ export function similarityJoin(
   elementCount: number,
   options: JoinOptions,
 ): void {
-  const { threshold: t, onPair, skip } = options;
+  const { threshold: t, onPair, skip, onProgress } = options;
   if (!(t > 0 && t <= 1)) {
     throw new RangeError(`Cannot join: expected a threshold in (0, 1], found ${t}.`);
   }
@@ -98,7 +101,9 @@ export function similarityJoin(
   );
   const index = new PrefixIndex(elementCount);
   const seenBy = new Int32Array(sets.length).fill(-1);
+  let done = 0;
   for (const current of order) {
+    onProgress?.(done++, sets.length);
     const set = sets[current]!;
     const size = set.length;
     const least = Math.ceil(t * size - EPSILON);
@@ -119,4 +124,5 @@ export function similarityJoin(
     const indexed = size - Math.ceil(((2 * t) / (1 + t)) * size - EPSILON) + 1;
     for (let k = 0; k < indexed && k < size; k++) index.add(set[k]!, current);
   }
+  onProgress?.(done, sets.length);
 }

@@ -23,6 +23,34 @@ export interface Batch {
   readonly targetWeights?: Float32Array<ArrayBuffer> | undefined;
 }
 
+/**
+ * One sequence by itself.
+ *
+ * @param tokens its ids
+ * @param rows rows that predict, ascending
+ * @param id the token whose probability is asked for at each of them. @default {0}
+ * @example
+ * ```ts
+ * import { sequenceBatch } from "@lib/engine/batch.ts";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals([...sequenceBatch([7, 8, 9], [2]).cuSeqlens], [0, 3]);
+ * ```
+ */
+export function sequenceBatch(
+  tokens: ArrayLike<number>,
+  rows: ArrayLike<number>,
+  id = 0,
+): Batch {
+  return {
+    tokenIds: Int32Array.from(tokens),
+    prefixLength: 0,
+    cuSeqlens: Int32Array.of(0, tokens.length),
+    sequenceKeys: Int32Array.of(0),
+    targetRows: Int32Array.from(rows),
+    targetIds: new Int32Array(rows.length).fill(id),
+  };
+}
+
 /** A batch encoded for one native call. Keep it referenced until the call has returned. */
 export interface NativeBatch {
   readonly struct: Uint8Array<ArrayBuffer>;

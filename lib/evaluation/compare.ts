@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 import { pairedDifference } from "./bootstrap.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { forEachMetric, type MetricId } from "./metric_ids.ts";
@@ -59,6 +60,7 @@ function compareMetric(id: MetricId, base: Evaluation, tuned: Evaluation): Metri
 /**
  * Paired differences tuned − base of every metric: both are scored on the same draws.
  *
+ * @param onProgress called with the metrics done, of all
  * @throws {RangeError} different items, seeds or numbers of draws
  *
  * @example
@@ -76,7 +78,11 @@ function compareMetric(id: MetricId, base: Evaluation, tuned: Evaluation): Metri
  * assertEquals(compareSystems(base, tuned).rouge_1.difference, 1);
  * ```
  */
-export function compareSystems(base: Evaluation, tuned: Evaluation): Comparison {
+export function compareSystems(
+  base: Evaluation,
+  tuned: Evaluation,
+  onProgress?: OnProgress,
+): Comparison {
   assertSameItems(base, tuned);
-  return forEachMetric((id) => compareMetric(id, base, tuned));
+  return forEachMetric((id) => compareMetric(id, base, tuned), onProgress);
 }

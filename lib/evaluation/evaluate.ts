@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { type OnProgress, partOf } from "@lib/phases.ts";
 import { words } from "@lib/corpus/text_key.ts";
 import { bleuTable } from "./bleu.ts";
 import { BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, drawGroups, type Draws } from "./bootstrap.ts";
@@ -34,7 +35,12 @@ export interface EvaluateOptions {
   readonly lexicon?: EmpathyLexicon;
   /** `metricText` on both sides before overlap; without it BLEU and chrF++ are sacreBLEU's on the raw text. @default {true} */
   readonly normalize?: boolean;
+  /** Called with the answers done, of all; each is scored, then its intervals are drawn. */
+  readonly onProgress?: OnProgress | undefined;
 }
+
+/** Share of the work that is scoring answers; the rest is tables and intervals. */
+const SCORING = 0.6;
 
 /** What both sides of an overlap metric pass first. */
 type TextOf = (text: string) => string;
@@ -135,14 +141,22 @@ export function evaluateAnswers(
       "Cannot evaluate: expected at least one answer, found none. Generate answers first.",
     );
   }
-  const { draws: count = BOOTSTRAP_DRAWS, seed = BOOTSTRAP_SEED, lexicon, normalize = true } =
-    options;
+  const { draws: count = BOOTSTRAP_DRAWS, seed = BOOTSTRAP_SEED, lexicon } = options;
+  const { normalize = true, onProgress } = options;
   const textOf: TextOf = normalize ? metricText : (text) => text;
   const draws = drawGroups(items.map((item) => item.group), { draws: count, seed });
-  const scored = items.map((item) => scoreItem(item, lexicon));
+  const [scoring, drawing] = [partOf(onProgress, 0, SCORING), partOf(onProgress, SCORING, 1)];
+  const scored = items.map((item, i) => {
+    scoring?.(i, items.length);
+    return scoreItem(item, lexicon);
+  });
   const tables = tablesOf(scored, textOf);
   return {
-    report: systemReport(scored, tables, draws, lexicon, textOf),
+    report: systemReport(scored, tables, draws, {
+      lexicon,
+      textOf,
+      onProgress: (done, metrics) => drawing?.(items.length * done / metrics, items.length),
+    }),
     items: scored,
     tables,
     draws,

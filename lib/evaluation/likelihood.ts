@@ -42,6 +42,7 @@ export async function measureLikelihood(
   const limits = options.limits ?? EVALUATION_LIMITS;
   const fitting = { ...limits, maxTokens: Math.max(limits.maxTokens, longest) };
   const results: SampleLikelihood[] = [];
+  options.onProgress?.(0);
   for (const group of planMicroBatches(samples, prefix, fitting)) {
     options.signal?.throwIfAborted();
     const batch = packBatch(group, prefix, "answer");

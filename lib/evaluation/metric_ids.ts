@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 
 /** How a metric is read. */
 export interface MetricInfo {
@@ -60,7 +61,15 @@ export function metricInfo(id: MetricId): MetricInfo {
   return { label, unit, better, family };
 }
 
-/** Builds a record with one entry a metric. */
-export function forEachMetric<T>(make: (id: MetricId) => T): Record<MetricId, T> {
-  return Object.fromEntries(METRIC_IDS.map((id) => [id, make(id)])) as Record<MetricId, T>;
+/** Builds a record with one entry a metric. @param onProgress called with the metrics done */
+export function forEachMetric<T>(
+  make: (id: MetricId) => T,
+  onProgress?: OnProgress,
+): Record<MetricId, T> {
+  const entries = METRIC_IDS.map((id, i) => {
+    const entry = [id, make(id)] as const;
+    onProgress?.(i + 1, METRIC_IDS.length);
+    return entry;
+  });
+  return Object.fromEntries(entries) as Record<MetricId, T>;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 import { z } from "zod";
 import { FileReadError, loadJson, saveJson } from "@lib/files.ts";
 import { bleuSignature } from "./bleu.ts";
@@ -59,6 +60,7 @@ function referenceReport({ items, draws }: Evaluation, lexicon: EmpathyLexicon) 
  *
  * @param context what the answers were made with
  * @param semantic how similarity was measured, or null
+ * @param onProgress called with the metrics compared, of all
  * @throws {RangeError} evaluations of different items
  */
 export function evaluationResults(
@@ -67,6 +69,7 @@ export function evaluationResults(
   tuned: Evaluation,
   lexicon: EmpathyLexicon = empathyLexicon(),
   semantic: string | null = null,
+  onProgress?: OnProgress,
 ): EvaluationResults {
   return {
     format: 1,
@@ -91,7 +94,7 @@ export function evaluationResults(
     },
     systems: { base: base.report, tuned: tuned.report },
     reference: referenceReport(base, lexicon),
-    differences: compareSystems(base, tuned),
+    differences: compareSystems(base, tuned, onProgress),
   };
 }
 

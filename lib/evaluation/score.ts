@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type OnPhase, type OnProgress, phaseOf } from "@lib/phases.ts";
 import { bleuSignature, bleuTable } from "./bleu.ts";
 import type { BleuTokenizer } from "./bleu_tokenizers.ts";
 import { BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, type DrawOptions } from "./bootstrap.ts";
@@ -32,6 +33,8 @@ export interface ScoreOptions extends DrawOptions {
   };
   /** The system that the others are compared with. @default the first */
   readonly baseline?: string;
+  /** Told which system is being scored or compared, and how far that is. */
+  readonly onPhase?: OnPhase | undefined;
 }
 
 /** One system's scores. */
@@ -111,8 +114,9 @@ export function systemDifferences(
   system: string,
   before: Evaluation,
   after: Evaluation,
+  onProgress?: OnProgress,
 ): SystemDifferences {
-  const compared = compareSystems(before, after);
+  const compared = compareSystems(before, after, onProgress);
   const metrics = forEachMetric((id) => {
     const { base, tuned, ...rest } = compared[id];
     return { baseline: base, system: tuned, ...rest };
@@ -175,7 +179,8 @@ export function scoreSystems(
     aligned.systems.map(({ name, items }) => {
       const similar = options.semantic?.similarities.get(name);
       const measured = items.map((item, i) => ({ ...item, similarity: similar?.[i] ?? null }));
-      return [name, evaluateAnswers(measured, { draws, seed, normalize })];
+      const onProgress = phaseOf(options.onPhase, `scoring ${name}`);
+      return [name, evaluateAnswers(measured, { draws, seed, normalize, onProgress })];
     }),
   );
   const before = evaluations.get(baseline)!;
@@ -200,6 +205,9 @@ export function scoreSystems(
       bleu: tokenizers.map((tokenizer) => bleuVariant(evaluation, tokenizer, normalize)),
     })),
     differences: [...evaluations].filter(([name]) => name !== baseline)
-      .map(([name, evaluation]) => systemDifferences(baseline, name, before, evaluation)),
+      .map(([name, evaluation]) => {
+        const onProgress = phaseOf(options.onPhase, `comparing ${name}`, "metrics");
+        return systemDifferences(baseline, name, before, evaluation, onProgress);
+      }),
   };
 }

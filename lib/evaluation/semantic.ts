@@ -7,9 +7,10 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 import { seededRandom, shuffled } from "@lib/random.ts";
 import { BOOTSTRAP_SEED } from "./bootstrap.ts";
-import { type EmbedOptions, embedTexts } from "./embedding/encoder.ts";
+import { embedTexts } from "./embedding/encoder.ts";
 import type { EncoderFolder } from "./embedding/encoder_folder.ts";
 import { metricText } from "./metric_text.ts";
 
@@ -66,6 +67,13 @@ export interface SimilarityInput {
   readonly groups: readonly (number | string)[];
 }
 
+/** Progress and interruption. */
+export interface SimilarityOptions {
+  /** Called with the distinct texts embedded, of all. */
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Similarities of every system's answers; each text is embedded once. An empty answer has similarity 0.
  *
@@ -74,11 +82,14 @@ export interface SimilarityInput {
 export async function measureSimilarity(
   encoder: EncoderFolder,
   { answers, references, groups }: SimilarityInput,
-  options: EmbedOptions = {},
+  { signal, onProgress }: SimilarityOptions = {},
 ): Promise<Map<string, ItemSimilarity[]>> {
   const all = [...references, ...[...answers.values()].flat()].map(metricText);
   const texts = [...new Set(all)].filter((text) => text !== "");
-  const vectors = await embedTexts(encoder, texts, options);
+  const vectors = await embedTexts(encoder, texts, {
+    signal,
+    onProgress: (done) => onProgress?.(done, texts.length),
+  });
   const byText = new Map(texts.map((text, i) => [text, vectors[i]!]));
   const nothing = new Float32Array();
   const vectorOf = (text: string | undefined) => byText.get(metricText(text ?? "")) ?? nothing;

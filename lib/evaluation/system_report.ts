@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { OnProgress } from "@lib/phases.ts";
 import { bleu, bleuOfSums } from "./bleu.ts";
 import { bootstrapInterval, type Draws } from "./bootstrap.ts";
 import { chrf } from "./chrf.ts";
@@ -119,25 +120,34 @@ function violationCounts(items: readonly ScoredItem[]): Record<string, number> {
   return counts;
 }
 
-/**
- * The report of one system.
- *
- * @param textOf what both sides of the floor's overlap metrics pass first
- */
+/** What a report may be told. */
+export interface SystemReportOptions {
+  /** Another lexicon for the empathy proxy. @default {the embedded one} */
+  readonly lexicon?: EmpathyLexicon | undefined;
+  /** What both sides of the floor's overlap metrics pass first. @default {metricText} */
+  readonly textOf?: (text: string) => string;
+  /** Called with the metrics done, of all. */
+  readonly onProgress?: OnProgress;
+}
+
+/** The report of one system. */
 export function systemReport(
   items: readonly ScoredItem[],
   tables: Readonly<Record<MetricId, MetricTable>>,
   draws: Draws,
-  lexicon: EmpathyLexicon | undefined,
-  textOf: (text: string) => string = metricText,
+  options: SystemReportOptions = {},
 ): SystemReport {
+  const { lexicon, textOf = metricText, onProgress } = options;
   const answers = items.map((item) => metricText(item.hypothesis));
   const passed = (check: typeof FORM_CHECKS[number]): number =>
     items.filter((item) => item.empathy.form.checks[check]).length / items.length;
   return {
     n: items.length,
     groups: draws.groups,
-    metrics: forEachMetric((id) => estimate(tables[id], draws, measuredItems(id, items))),
+    metrics: forEachMetric(
+      (id) => estimate(tables[id], draws, measuredItems(id, items)),
+      onProgress,
+    ),
     level_counts: {
       reaction: levelCounts(items, "reaction"),
       interpretation: levelCounts(items, "interpretation"),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type OnPhase, phaseOf } from "@lib/phases.ts";
 import { BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, type DrawOptions } from "@lib/evaluation/bootstrap.ts";
 import { evaluateAnswers, type Evaluation } from "@lib/evaluation/evaluate.ts";
 import { forEachMetric } from "@lib/evaluation/metric_ids.ts";
@@ -19,6 +20,8 @@ import type { AnswerRecord, SystemName } from "@lib/workflow/generate.ts";
 export interface CompareOptions extends DrawOptions {
   /** Whose answers. @default {"tuned"} */
   readonly system?: SystemName;
+  /** Told which runs are being compared, and how far that is. */
+  readonly onPhase?: OnPhase | undefined;
 }
 
 /** A run's curves and where it ended. */
@@ -149,9 +152,13 @@ function comparePair(a: RunRecord, b: RunRecord, options: CompareOptions): RunPa
     return `${a.name} and ${b.name} share no answered row (${answered.join(" and ")} answers): ` +
       "run 04_generate (deno task generate) in both, on one split.";
   }
-  const evaluate = (items: readonly EvaluationItem[]): Evaluation =>
-    evaluateAnswers(items, { draws, seed });
-  const found = systemDifferences(a.name, b.name, evaluate(first), evaluate(second));
+  const evaluate = (name: string, items: readonly EvaluationItem[]): Evaluation => {
+    const onProgress = phaseOf(options.onPhase, `scoring ${name}`);
+    return evaluateAnswers(items, { draws, seed, onProgress });
+  };
+  const [before, after] = [evaluate(a.name, first), evaluate(b.name, second)];
+  const comparing = phaseOf(options.onPhase, `comparing ${b.name}`, "metrics");
+  const found = systemDifferences(a.name, b.name, before, after, comparing);
   const sameModel = a.answers?.base_model === b.answers?.base_model;
   const likely = found.metrics.perplexity.n;
   return {

@@ -72,11 +72,13 @@ export async function runCell(
     const reply = await run.kernel.execute(cell.source, {
       onMessage: (message) => {
         outputs.add(message);
-        const text = progressText(message);
+        const text = message.late ? undefined : progressText(message);
         if (text !== undefined) onProgress(text);
       },
+      quietMs: 0, // stragglers find their cell while the next one runs
       signal: giveUp.signal,
     });
+    if (reply.status !== "ok") await run.kernel.quiet();
     cell.execution_count = reply.executionCount;
     const { error } = outputs;
     if (reply.status === "ok" && !error) return { ok: true, text: "" };

@@ -16,7 +16,7 @@ export { box, histogram, type HistogramOptions } from "./plot_distributions.ts";
 export { line, scatter, type Series } from "./plot_lines.ts";
 export { formatDuration, Progress, type ProgressOptions } from "./progress.ts";
 export { NotebookSetup, setupNotebook, type SetupOptions } from "./setup.ts";
-export { savePlot, type SavePlotOptions, show, type ShowOptions } from "./show.ts";
+export { savePlot, type SavePlotOptions, show, type ShowOptions, showSvg } from "./show.ts";
 export {
   type Example,
   type ExampleOptions,

@@ -13,6 +13,8 @@ export type ProgressTarget = "cell" | "terminal" | "log" | "none";
 export interface ProgressOptions {
   /** How much there is to do; without it no time left is shown. */
   readonly total?: number;
+  /** What was done before the clock began, and so tells nothing about the rate. @default {0} */
+  readonly initial?: number;
   /** What is counted, in the plural. @default {"steps"} */
   readonly unit?: string;
   /** Shows nothing, as `--quiet` asks. @default {false} */
@@ -21,6 +23,8 @@ export interface ProgressOptions {
   readonly target?: ProgressTarget;
   /** Writes to the terminal or log. @default stderr, so that stdout stays clean for results */
   readonly write?: (text: string) => void;
+  /** Width of the terminal. @default what the terminal says, else 80 */
+  readonly columns?: number;
   /** Milliseconds on a clock that never goes back. @default {performance.now} */
   readonly now?: () => number;
 }
@@ -35,7 +39,9 @@ const INTERVAL_MS: Readonly<Record<ProgressTarget, number>> = {
   log: 10_000,
   none: Infinity,
 };
+/** A long text takes room from the bar, so that the time left is seen. */
 const BAR_CELLS = 24;
+const FEWEST_BAR_CELLS = 4;
 
 /** Seconds as a person reads them: `8 s`, `3 min 05 s`, `2 h 10 min`, `3 d 04 h`. */
 export function formatDuration(seconds: number): string {
@@ -68,13 +74,17 @@ function writeToStderr(text: string): void {
 let openLine: { readonly text: string; readonly write: (text: string) => void } | undefined;
 
 /**
- * Writes a line for the person at the terminal, on standard error, above the progress line that may
- * be there.
+ * Writes a line for the person at the terminal above the progress line that may be there.
+ *
+ * @param print writes the line, with its end. @default to standard error
  */
-export function printLine(line: string): void {
-  if (!openLine) return writeToStderr(`${line}\n`);
+export function printLine(line: string, print?: (line: string) => void): void {
+  if (!openLine) return print ? print(line) : writeToStderr(`${line}\n`);
   const { text, write } = openLine;
-  write(`\r${" ".repeat(text.length)}\r${line}\n${text}`);
+  if (!print) return write(`\r${" ".repeat(text.length)}\r${line}\n${text}`);
+  write(`\r${" ".repeat(text.length)}\r`);
+  print(line);
+  write(text);
 }
 
 /**
@@ -111,6 +121,7 @@ export class Progress {
     this.#write = options.write ?? writeToStderr;
     this.#now = options.now ?? (() => performance.now());
     this.#begun = this.#now();
+    this.#done = options.initial ?? 0;
     if (this.#target === "log") this.#drawnAt = this.#begun;
   }
 
@@ -151,9 +162,9 @@ export class Progress {
 
   /** The line of text: label, share, count, rate, time left or taken, note. */
   get text(): string {
-    const { total, unit = "steps" } = this.#options;
+    const { total, initial = 0, unit = "steps" } = this.#options;
     const seconds = (this.#now() - this.#begun) / 1000;
-    const rate = seconds > 0 ? this.#done / seconds : 0;
+    const rate = seconds > 0 ? (this.#done - initial) / seconds : 0;
     const count = this.#done.toLocaleString("en-US");
     const parts = [
       total === undefined
@@ -193,13 +204,14 @@ export class Progress {
     }
   }
 
-  /** Redraws one terminal line, cut to the terminal's width, the longer line before it erased. */
+  /** Redraws one terminal line, no wider than the terminal, the longer line before it erased. */
   #drawLine(): void {
-    const filled = Math.round(this.#share * BAR_CELLS);
-    const bar = this.#options.total
-      ? `[${"#".repeat(filled)}${"-".repeat(BAR_CELLS - filled)}] `
-      : "";
-    const line = (bar + this.text).slice(0, terminalColumns() - 1);
+    const room = (this.#options.columns ?? terminalColumns()) - 1;
+    const { text } = this;
+    const cells = Math.max(FEWEST_BAR_CELLS, Math.min(BAR_CELLS, room - text.length - 3));
+    const filled = Math.round(this.#share * cells);
+    const bar = this.#options.total ? `[${"#".repeat(filled)}${"-".repeat(cells - filled)}] ` : "";
+    const line = (bar + text).slice(0, room);
     this.#write(`\r${line.padEnd(this.#lineWidth)}${this.#finished ? "\n" : ""}`);
     this.#lineWidth = line.length;
     openLine = this.#finished ? undefined : { text: line, write: this.#write };
@@ -217,7 +229,7 @@ export class Progress {
 
 function terminalColumns(): number {
   try {
-    return Deno.consoleSize().columns;
+    return Deno.consoleSize().columns || 80; // a pseudo-terminal may not know its size
   } catch {
     return 80; // no terminal behind it, as in a test
   }

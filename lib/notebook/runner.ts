@@ -124,6 +124,7 @@ export async function runNotebook(
       throw new NotebookRunError(describe(path, number, cell, why, output), path, number, output);
     }
   }
+  await kernel.quiet();
   await saveNotebook(output, notebook);
   return { output, cells, seconds: (performance.now() - begun) / 1000, notebook };
 }

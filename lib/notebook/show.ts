@@ -4,7 +4,7 @@
  * @module
  */
 import { dirname, join } from "node:path";
-import { display, escapeHtml, FONT_STACK, svgImage } from "./display.ts";
+import { display, escapeHtml, FONT_STACK, svg, svgImage } from "./display.ts";
 import type { Figure } from "./figure.ts";
 import { figureSvg } from "./figure_svg.ts";
 import { inKernel } from "./host.ts";
@@ -35,6 +35,19 @@ export async function show(figure: Figure, { saveTo }: ShowOptions = {}): Promis
     "text/html": svgImage(picture, titleOf(figure)),
     "text/plain": `[plot: ${titleOf(figure)}]`,
   });
+}
+
+/**
+ * Shows an SVG picture, and saves it as `<saveTo>.svg`, in a kernel or not.
+ *
+ * @param alt what the picture shows, for readers who do not see it
+ */
+export async function showSvg(
+  picture: string,
+  { alt, saveTo }: ShowOptions & { readonly alt: string },
+): Promise<void> {
+  if (saveTo !== undefined) await savePicture(picture, saveTo);
+  if (inKernel()) await svg(picture, { alt });
 }
 
 async function saveText(path: string, text: string): Promise<void> {

@@ -14,6 +14,7 @@ import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { type Backend, loadLibrary } from "@lib/engine/library.ts";
 import { saveJson, writeFileAtomic } from "@lib/files.ts";
 import { interruptible } from "@lib/notebook/interrupt.ts";
+import { printLine, Progress } from "@lib/notebook/progress.ts";
 import {
   type OptionValues,
   parseOptions,
@@ -21,6 +22,7 @@ import {
   type TaskOption,
   UsageError,
 } from "@lib/tasks/cli.ts";
+import { phaseBars } from "@lib/tasks/phase_bars.ts";
 
 const OPTIONS = {
   only: { type: "string", value: "ROW,…", help: "rows of the GPU table to run (default: all)" },
@@ -39,6 +41,7 @@ const OPTIONS = {
     value: "FILE",
     help: "figures, and beside them the table as text (default: outputs/bench/)",
   },
+  quiet: { type: "boolean", short: "q", help: "no progress" },
   help: { type: "boolean", short: "h", help: "this text" },
 } as const satisfies Record<string, TaskOption>;
 
@@ -76,6 +79,12 @@ async function resultPath(values: OptionValues): Promise<string> {
   return path;
 }
 
+/** Bars of the bench; none with `--quiet`. */
+function barsOf(values: OptionValues) {
+  const quiet = values["quiet"] === true;
+  return phaseBars((label, more) => new Progress(label, { ...more, quiet }), "texts");
+}
+
 /** The table of the bars. */
 async function tableOfBars(values: OptionValues, backend: Backend): Promise<void> {
   const library = loadLibrary(backend);
@@ -93,6 +102,7 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
     `${library.description.device}, shape ${shape}, random weights, NF4 with double quantisation`;
   const textOf = (rows: readonly RowReport[]) =>
     `${title}\n\n${formatTable(rows)}\n\n${CONVENTION}\nAll figures with their commands: ${path}\n`;
+  await using bars = barsOf(values);
   const reports = await interruptible((signal) =>
     runBench({
       backend,
@@ -101,7 +111,11 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
       quick: values["quick"] === true,
       whole: values["whole"] === true,
       python: text(values, "python") ?? "python3",
-      say: (line) => console.error(line),
+      say: (line) => {
+        void bars[Symbol.asyncDispose]();
+        if (values["quiet"] !== true) printLine(line);
+      },
+      onPhase: bars.onPhase,
       rowSeconds: count(values, "limit", 1800),
       onRow: async (rows) => {
         await saveJson(path, { environment, shape, rows });
@@ -118,13 +132,16 @@ async function tableOfBars(values: OptionValues, backend: Backend): Promise<void
 async function tinyTable(values: OptionValues): Promise<void> {
   const { runTinyBench } = await import("@lib/bench/tiny.ts");
   const set = values["set"];
+  await using bars = barsOf(values);
   const result = await runTinyBench({
     python: text(values, "python"),
     steps: count(values, "steps", 6),
     rounds: count(values, "rounds", 3),
     threads: count(values, "threads", navigator.hardwareConcurrency),
     set: Array.isArray(set) ? set : [],
+    onPhase: bars.onPhase,
   });
+  await bars[Symbol.asyncDispose]();
   const path = await resultPath(values);
   await saveJson(path, result);
   console.log(

@@ -203,27 +203,6 @@ async function execute(
   });
 }
 
-/**
- * A bar for loading weights, drawn from the first report on: give `onProgress` to what loads.
- *
- * @param progress makes a bar, as {@linkcode TaskContext} does
- */
-export function loadingBar(progress: TaskContext["progress"]) {
-  let bar: Progress | undefined;
-  return {
-    onProgress({ bytesDone, bytesTotal }: {
-      readonly bytesDone: number;
-      readonly bytesTotal: number;
-    }): void {
-      bar ??= progress("loading", { total: Math.ceil(bytesTotal / 1e6), unit: "MB" });
-      bar.update(Math.round(bytesDone / 1e6));
-    },
-    async [Symbol.asyncDispose](): Promise<void> {
-      await bar?.finish();
-    },
-  };
-}
-
 /** Prints what went wrong and gives the exit code. A message of ours needs no stack. */
 export function reportFailure(error: unknown): number {
   if (!(error instanceof Error)) {

@@ -7,6 +7,7 @@ import { writeFileAtomic } from "@lib/files.ts";
 import { comparisonPage } from "@lib/report/comparison_page.ts";
 import { comparisonLines } from "@lib/report/comparison_text.ts";
 import { UsageError } from "@lib/tasks/cli.ts";
+import { phaseBars } from "@lib/tasks/phase_bars.ts";
 import { runProgram } from "@lib/tasks/program.ts";
 import { type SystemName, SYSTEMS } from "@lib/workflow/generate.ts";
 
@@ -28,7 +29,7 @@ if (import.meta.main) {
       system: { type: "string", value: "NAME", help: "whose answers: tuned (default) or base" },
       html: { type: "string", value: "FILE", help: "where the page goes (default in outputs/)" },
     },
-    async run({ positionals, values, say }) {
+    async run({ positionals, values, say, progress }) {
       if (positionals.length < 2) {
         throw new UsageError(
           `Expected at least two runs, found ${positionals.length}. See --help.`,
@@ -36,7 +37,10 @@ if (import.meta.main) {
       }
       const system = systemOf(values["system"]);
       const runs = await Promise.all(positionals.map((name) => openExistingRun(name)));
-      const comparison = compareRuns(await Promise.all(runs.map(loadRunRecord)), { system });
+      const records = await Promise.all(runs.map(loadRunRecord));
+      await using bars = phaseBars(progress, "answers");
+      const comparison = compareRuns(records, { system, onPhase: bars.onPhase });
+      await bars[Symbol.asyncDispose]();
       const html = values["html"];
       const name = `compare_${positionals.join("_")}`.slice(0, 150);
       const file = typeof html === "string" ? html : `${outputsFolder()}/${name}.html`;

@@ -2,10 +2,9 @@
 import { METRIC_IDS, metricInfo } from "@lib/evaluation/metric_ids.ts";
 import type { EvaluationResults } from "@lib/evaluation/report.ts";
 import { EMPATHY_DISCLAIMER } from "@lib/evaluation/rubric.ts";
-import type { Progress } from "@lib/notebook/progress.ts";
-import { loadingBar, runTask } from "@lib/tasks/cli.ts";
+import { runTask } from "@lib/tasks/cli.ts";
+import { loadingBar, phaseBars } from "@lib/tasks/phase_bars.ts";
 import { evaluateStep } from "@lib/workflow/evaluate.ts";
-import type { SystemName } from "@lib/workflow/generate.ts";
 import { attachTunedLora, openModel, openTokenizer } from "@lib/workflow/model.ts";
 
 const number = (value: number | null) => value === null ? "–" : value.toFixed(3);
@@ -30,18 +29,15 @@ if (import.meta.main) {
       await loading[Symbol.asyncDispose]();
       try {
         await attachTunedLora(model, run, config);
-        const bars = new Map<SystemName, Progress>();
+        await using bars = phaseBars(progress, "answers");
+        const { onPhase } = bars;
         const { results } = await evaluateStep(run, config, model, tokenizer, {
-          onProgress: (system, done, total) => {
-            const bar = bars.get(system) ??
-              progress(`${system}, likelihood`, { total, unit: "references" });
-            bars.set(system, bar);
-            bar.update(done);
-            if (done === total) void bar.finish();
-          },
+          onProgress: (system, done, total) => onPhase(`${system}, likelihood`, done, total),
+          onPhase,
           onNote: say,
           signal,
         });
+        await bars[Symbol.asyncDispose]();
         const head = ["base", "tuned", "difference"].map((name) => name.padStart(11)).join("");
         say(`${`n = ${results.n}`.padEnd(24)}${head}  95 % interval of the difference`);
         for (const line of lines(results)) say(line);

@@ -1,5 +1,6 @@
 /** `deno task generate`: notebook 04_generate as a command. */
-import { loadingBar, runTask } from "@lib/tasks/cli.ts";
+import { runTask } from "@lib/tasks/cli.ts";
+import { loadingBar } from "@lib/tasks/phase_bars.ts";
 import {
   type AnswerRecord,
   answerRecords,

@@ -1,19 +1,27 @@
 /** `deno task guard`: what the guardrails say of each line of a file, or of what is typed. */
 import { assess, type Assessment, loadHelplines, type Region } from "@lib/safety/mod.ts";
-import { type ClassScore, parsePhrases, scorePhrases, type Share } from "@lib/safety/score.ts";
+import {
+  type ClassScore,
+  parsePhrases,
+  type Phrase,
+  scorePhrases,
+  type Share,
+} from "@lib/safety/score.ts";
+import { Progress } from "@lib/notebook/progress.ts";
 import { parseOptions, type TaskOption, UsageError } from "@lib/tasks/cli.ts";
 
 const OPTIONS = {
   region: { type: "string", value: "BD|IN", help: "whose numbers the replies name" },
   json: { type: "boolean", help: "one JSON object a line" },
   score: { type: "boolean", help: "the file holds labelled phrases (JSONL): print the table" },
+  quiet: { type: "boolean", short: "q", help: "no progress" },
   help: { type: "boolean", short: "h", help: "this text" },
 } as const satisfies Record<string, TaskOption>;
 
 const HELP = `What the guardrails say of each line: level, kind, words, reply.
 
 Usage: deno task guard [FILE|-] [--region BD|IN] [--json]
-       deno task guard --score PHRASES.jsonl [--json]
+       deno task guard --score PHRASES.jsonl [--json] [--quiet]
 
 Without a file, or with -, lines are read from the keyboard. Nothing is kept.
 Not a medical device, not clinically validated.
@@ -49,6 +57,18 @@ export function scoreTable(scores: readonly ClassScore[]): string {
   ].join("\n");
 }
 
+/** Scores one class after another, so that a bar can say how far it is. */
+async function scoreByClass(phrases: readonly Phrase[], quiet: boolean): Promise<ClassScore[]> {
+  const total = phrases.length;
+  await using progress = new Progress("scoring", { total, unit: "phrases", quiet });
+  const byClass = Map.groupBy(phrases, (phrase) => phrase.class);
+  return [...byClass.values()].flatMap((own) => {
+    const scores = scorePhrases(own);
+    progress.add(own.length);
+    return scores;
+  });
+}
+
 async function* linesOf(file: string | undefined): AsyncIterable<string> {
   if (file !== undefined && file !== "-") {
     yield* (await Deno.readTextFile(file)).split("\n");
@@ -71,7 +91,8 @@ async function main(args: readonly string[]): Promise<void> {
   const json = values["json"] === true;
   if (values["score"] === true) {
     if (file === undefined) throw new UsageError("--score: expected a JSONL file, found none.");
-    const scores = scorePhrases(parsePhrases(await Deno.readTextFile(file)));
+    const quiet = values["quiet"] === true;
+    const scores = await scoreByClass(parsePhrases(await Deno.readTextFile(file)), quiet);
     return console.log(json ? JSON.stringify(scores, null, 2) : scoreTable(scores));
   }
   const region = regionOf(values["region"]);

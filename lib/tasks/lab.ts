@@ -1,5 +1,4 @@
 /** `deno task lab`: JupyterLab on the notebooks, with the Deno kernel; installs what is missing. */
-import { buildNative } from "@lib/build/native.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { type JupyterLab, LabError, openJupyterLab } from "@lib/notebook/jupyter_lab.ts";
 import {
@@ -9,6 +8,7 @@ import {
   type TaskOption,
   UsageError,
 } from "@lib/tasks/cli.ts";
+import { buildWithBars } from "@lib/tasks/phase_bars.ts";
 
 const OPTIONS = {
   "no-browser": { type: "boolean", help: "print the address instead of opening a browser" },
@@ -17,6 +17,7 @@ const OPTIONS = {
     value: "N",
     help: "port on this machine (default: the first free from 8888)",
   },
+  quiet: { type: "boolean", short: "q", help: "no progress" },
   help: { type: "boolean", short: "h", help: "this text" },
 } as const satisfies Record<string, TaskOption>;
 
@@ -51,8 +52,9 @@ async function lab(args: readonly string[]): Promise<void> {
     );
   }
   const port = portOf(values["port"]);
-  const say = (line: string) => console.error(line);
-  await buildNative({ onProgress: (line) => say(`native library: ${line}`) });
+  const quiet = values["quiet"] === true;
+  const say = (line: string) => quiet || console.error(line);
+  await buildWithBars(quiet);
   const jupyter = await openJupyterLab(say);
   const options = [`--notebook-dir=${PROJECT_ROOT}`, `--port=${port}`, "--ip=127.0.0.1"];
   // The file browser opens on notebooks/; the whole project is served so that outputs/ can be seen.

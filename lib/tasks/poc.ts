@@ -1,5 +1,4 @@
 /** `deno task poc`: builds what is missing, runs all notebooks headless, writes the report. */
-import { buildNative } from "@lib/build/native.ts";
 import { loadLibrary } from "@lib/engine/library.ts";
 import { loadRunConfig } from "@lib/experiment/run_config.ts";
 import { PROJECT_ROOT, Run } from "@lib/experiment/run.ts";
@@ -7,6 +6,7 @@ import { PINNED_DENO_VERSION } from "@lib/notebook/deno_version.ts";
 import { formatDuration, interruptible } from "@lib/notebook/mod.ts";
 import { type CellEvent, runNotebook } from "@lib/notebook/runner.ts";
 import { COMMON_OPTIONS, helpText, parseOptions, reportFailure } from "@lib/tasks/cli.ts";
+import { buildWithBars } from "@lib/tasks/phase_bars.ts";
 import { writeReport } from "@lib/report/run_report.ts";
 import { resultsTable } from "@lib/experiment/results_table.ts";
 
@@ -54,7 +54,7 @@ async function poc(args: readonly string[]): Promise<void> {
     say(`The course is tested with Deno ${PINNED_DENO_VERSION}; this is ${Deno.version.deno}.`);
   }
   const begun = performance.now();
-  const build = await buildNative({ onProgress: (line) => say(`native library: ${line}`) });
+  const build = await buildWithBars(quiet);
   say(
     `native library: ${build.built ? `built in ${formatDuration(build.seconds)}` : "up to date"}`,
   );

@@ -1,5 +1,6 @@
 /** Commands that work on files or on several runs, not on one run with its configuration. */
 import { interruptible } from "@lib/notebook/interrupt.ts";
+import { printLine, Progress, type ProgressOptions } from "@lib/notebook/progress.ts";
 import {
   COMMON_OPTIONS,
   enterCallersFolder,
@@ -24,6 +25,7 @@ export interface ProgramContext {
   readonly signal: AbortSignal;
   /** A line for the person at the terminal, on standard error. */
   say(line: string): void;
+  progress(label: string, options?: ProgressOptions): Progress;
 }
 
 /** A program's result: what `--json` prints, and the lines that stand for it otherwise. */
@@ -55,7 +57,8 @@ export async function runProgram(
         positionals,
         quiet,
         signal,
-        say: (line) => quiet || console.error(line),
+        say: (line) => quiet || printLine(line),
+        progress: (label, options = {}) => new Progress(label, { ...options, quiet }),
       })
     );
     if (values["json"] === true) console.log(JSON.stringify(json, null, 2));

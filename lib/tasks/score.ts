@@ -7,7 +7,9 @@ import { alignSystems, type PairSource } from "@lib/evaluation/systems.ts";
 import { scoreLines } from "@lib/report/score_text.ts";
 import { resolveConfig } from "@lib/config.ts";
 import { measureSimilarity, similaritySignature } from "@lib/evaluation/semantic.ts";
+import { type OnPhase, phaseOf } from "@lib/phases.ts";
 import { type OptionValues, UsageError } from "@lib/tasks/cli.ts";
+import { phaseBars } from "@lib/tasks/phase_bars.ts";
 import { runProgram } from "@lib/tasks/program.ts";
 import { findEncoder } from "@lib/workflow/semantic.ts";
 
@@ -46,6 +48,7 @@ async function semanticOf(
   values: OptionValues,
   signal: AbortSignal,
   say: (line: string) => void,
+  onPhase: OnPhase,
 ): Promise<Pick<ScoreOptions, "semantic">> {
   const model = values["semantic-model"];
   if (values["semantic"] !== true && model === undefined) return {};
@@ -65,7 +68,7 @@ async function semanticOf(
     ),
     references: items.map(({ reference }) => reference),
     groups: items.map(({ group }) => group),
-  }, { signal });
+  }, { signal, onProgress: phaseOf(onPhase, "semantic similarity", "texts") });
   return { semantic: { similarities, signature: similaritySignature(found.encoder) } };
 }
 
@@ -105,7 +108,7 @@ if (import.meta.main) {
       draws: { type: "string", value: "N", help: `bootstrap draws (default ${BOOTSTRAP_DRAWS})` },
       seed: { type: "string", value: "N", help: `of the bootstrap (default ${BOOTSTRAP_SEED})` },
     },
-    async run({ positionals, values, signal, say }) {
+    async run({ positionals, values, signal, say, progress }) {
       if (positionals.length === 0) {
         throw new UsageError("Expected at least one file of pairs, found none. See --help.");
       }
@@ -113,8 +116,11 @@ if (import.meta.main) {
       const sources: PairSource[] = await Promise.all(
         positionals.map(async (path) => ({ name: systemName(path), pairs: await loadPairs(path) })),
       );
-      const semantic = await semanticOf(sources, values, signal, say);
-      const report = scoreSystems(sources, { ...options, ...semantic });
+      await using bars = phaseBars(progress, "answers");
+      const { onPhase } = bars;
+      const semantic = await semanticOf(sources, values, signal, say, onPhase);
+      const report = scoreSystems(sources, { ...options, ...semantic, onPhase });
+      await bars[Symbol.asyncDispose]();
       return { json: report, lines: scoreLines(report) };
     },
   });

@@ -5,10 +5,10 @@ import { openExistingRun } from "@lib/experiment/run_list.ts";
 import { loadRunRecord } from "@lib/experiment/run_record.ts";
 import { parseVariation, sweepPoints } from "@lib/experiment/sweep.ts";
 import { writeFileAtomic } from "@lib/files.ts";
-import type { Progress } from "@lib/notebook/progress.ts";
 import { comparisonPage } from "@lib/report/comparison_page.ts";
 import { alignedLines, formatValue } from "@lib/report/text_table.ts";
 import { runTask, type TaskContext, UsageError } from "@lib/tasks/cli.ts";
+import { trainBars } from "@lib/tasks/train_bars.ts";
 import { runSweep, type SweepResult } from "@lib/workflow/sweep.ts";
 
 const HEAD = ["settings", "steps", "validation loss", "perplexity", "chrF++", "empathy", "seconds"];
@@ -41,27 +41,25 @@ function withPatience({ config, values }: TaskContext) {
 }
 
 async function sweep(context: TaskContext) {
-  const { run, values, say, progress, signal } = context;
+  const { run, values, say, signal } = context;
   const vary = values["vary"];
   if (!Array.isArray(vary)) throw new UsageError("Expected --vary key=value,value. See --help.");
   const points = sweepPoints(run.name, withPatience(context), vary.map(parseVariation));
-  const bar: { under?: Progress } = {};
-  const finished: Promise<void>[] = [];
+  let bars = trainBars(context);
   const results = await runSweep(run, points, {
     evaluate: values["train-only"] !== true,
     signal,
     onRun: ({ name }, place, done) => {
+      void bars[Symbol.asyncDispose]();
       say(`${place + 1}/${points.length} ${name}${done ? ": done before" : ""}`);
-      delete bar.under;
+      bars = trainBars(context);
     },
-    onEvent: (event, total) => {
-      if (event.event === "run_end" && bar.under !== undefined) finished.push(bar.under.finish());
-      if (event.event !== "train") return;
-      bar.under ??= progress("train", { total, unit: "steps" });
-      bar.under.update(event.step, `loss ${event.loss.toFixed(4)}`);
-    },
+    onPhase: (...phase) => bars.onPhase(...phase),
+    onLoad: (report) => bars.onLoad(report),
+    onValidation: (...done) => bars.onValidation(...done),
+    onEvent: (...event) => bars.onEvent(...event),
   });
-  await Promise.all(finished);
+  await bars[Symbol.asyncDispose]();
   for (const line of lines(results)) say(line);
   if (results.length < 2) return { results };
   const names = results.map(({ name }) => name);

@@ -9,8 +9,10 @@ import { runNativeTests } from "@lib/build/native_tests.ts";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
 import { exists } from "@lib/files.ts";
 import { checkNotebooks, formatProblem } from "@lib/notebook/check_cells.ts";
+import { printLine, Progress } from "@lib/notebook/progress.ts";
 import { runNotebook } from "@lib/notebook/runner.ts";
 import { SMOKE_SETTINGS } from "@lib/notebook/smoke.ts";
+import { optionLines, parseOptions, reportFailure, type TaskOption } from "@lib/tasks/cli.ts";
 import { courseNotebooks } from "@lib/tasks/poc.ts";
 
 /** Outcome of one stage. */
@@ -185,35 +187,63 @@ const STAGES: readonly Stage[] = [
   { name: "notebooks at smoke size", run: smoke },
 ];
 
-/** @returns whether everything passed */
-async function gate(stages: readonly Stage[]): Promise<boolean> {
+/** Runs the stages; a terminal sees which is under way. @returns whether everything passed */
+async function gate(stages: readonly Stage[], quiet: boolean): Promise<boolean> {
   let passed = 0;
   let failed = 0;
+  const terminal = Deno.stderr.isTerminal(); // a log has the stages' own lines
+  const print = (line: string) => printLine(line, console.log);
+  await using bar = new Progress("gate", {
+    total: stages.length,
+    unit: "stages",
+    quiet: quiet || !terminal,
+  });
   for (const stage of stages) {
     const begun = performance.now();
+    bar.update(bar.done, stage.name);
+    const clock = setInterval(() => bar.update(bar.done), 1000);
     let result: StageResult;
     try {
       result = await stage.run();
     } catch (error) {
       const output = error instanceof Error ? error.stack ?? error.message : String(error);
       result = { passed: 0, failed: 1, output };
+    } finally {
+      clearInterval(clock);
     }
+    bar.add();
     passed += result.passed;
     failed += result.failed;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1).padStart(6);
     const counts = `${result.passed} passed, ${result.failed} failed`;
     const note = result.note === undefined ? "" : ` (${result.note})`;
-    console.log(`${seconds} s  ${stage.name}: ${counts}${note}`.trimEnd());
-    if (result.failed > 0) console.log(result.output);
+    print(`${seconds} s  ${stage.name}: ${counts}${note}`.trimEnd());
+    if (result.failed > 0) print(result.output);
   }
-  console.log(`${passed} passed, ${failed} failed`);
+  await bar.finish("");
+  print(`${passed} passed, ${failed} failed`);
   return failed === 0;
 }
 
+const OPTIONS = {
+  quiet: { type: "boolean", short: "q", help: "no progress, a line a stage" },
+  help: { type: "boolean", short: "h", help: "this text" },
+} as const satisfies Record<string, TaskOption>;
+
 if (import.meta.main) {
-  const wanted = Deno.args.filter((a) => !a.startsWith("-"));
-  const stages = wanted.length === 0
-    ? STAGES
-    : STAGES.filter((s) => wanted.some((w) => s.name.includes(w)));
-  Deno.exit(await gate(stages) ? 0 : 1);
+  try {
+    const { values, positionals } = parseOptions(OPTIONS, Deno.args, true);
+    if (values["help"] === true) {
+      const names = STAGES.map(({ name }) => `  ${name}`).join("\n");
+      console.log(`The whole gate, or the stages whose names hold a word given.\n
+Usage: deno task test [options] [WORD …]\n\n${optionLines(OPTIONS)}\n\nStages:\n${names}`);
+    } else {
+      const stages = STAGES.filter(({ name }) =>
+        positionals.length === 0 || positionals.some((word) => name.includes(word))
+      );
+      Deno.exit(await gate(stages, values["quiet"] === true) ? 0 : 1);
+    }
+  } catch (error) {
+    Deno.exit(reportFailure(error));
+  }
 }

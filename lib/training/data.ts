@@ -6,6 +6,7 @@ import type { Config } from "@lib/config.ts";
 import { loadRecords, SplitRecord } from "@lib/corpus/mod.ts";
 import { seededRandom, shuffled } from "@lib/random.ts";
 import { commonPrefixLength } from "@lib/training/packing.ts";
+import { type OnPhase, phaseOf } from "@lib/phases.ts";
 import type { Run } from "@lib/experiment/run.ts";
 
 /** Reads one part of the split. @throws {RunError} when 02_split has not run */
@@ -54,20 +55,25 @@ export class TrainingDataError extends Error {
 /**
  * Encodes the training and validation parts.
  *
+ * @param onPhase told how many conversations are encoded
  * @throws {TrainingDataError} when no sample fits into `training.max_sequence_tokens`
  */
 export async function loadTrainingData(
   run: Run,
   config: Config,
   tokenizer: Tokenizer,
-  onProgress?: (done: number) => void,
+  onPhase?: OnPhase,
 ): Promise<TrainingData> {
   const { system } = config.prompt;
   const limit = config.training.max_sequence_tokens;
   const encode = async (part: "train" | "val", choose: (all: Records) => Records) => {
     const records = choose(await loadSplit(run, part));
     const conversations = records.map((r) => toConversation(r, config));
-    return encodeSamples(tokenizer, system, conversations, limit, onProgress);
+    const onProgress = phaseOf(onPhase, part === "train" ? "tokenising" : "tokenising validation");
+    onProgress?.(0, records.length);
+    return encodeSamples(tokenizer, system, conversations, limit, (done) => {
+      onProgress?.(done, records.length);
+    });
   };
   const { train_samples, eval_samples } = config.training;
   const train = await encode("train", (all) => drawnRecords(all, train_samples, config.seed));

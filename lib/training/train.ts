@@ -28,6 +28,7 @@ import {
 } from "@lib/training/early_stopping.ts";
 import { fingerprint } from "@lib/training/fingerprint.ts";
 import { packBatch, planMicroBatches } from "@lib/training/packing.ts";
+import type { OnProgress } from "@lib/phases.ts";
 import type { TrainingPlan } from "@lib/training/plan.ts";
 import { learningRate, makeSchedule, type Schedule } from "@lib/training/schedule.ts";
 import { saveAdapter } from "@lib/weights/adapter.ts";
@@ -39,6 +40,8 @@ export interface TrainingRun {
   readonly model: Model;
   readonly data: TrainingData;
   readonly plan: TrainingPlan;
+  /** Told how many samples of a validation are measured. */
+  readonly onValidation?: OnProgress | undefined;
 }
 
 /** Summary of a finished run, also in `train_report.json`. */
@@ -245,12 +248,15 @@ class Session {
   }
 
   async *validate(signal?: AbortSignal): AsyncGenerator<LogEvent> {
-    const { model, data, plan } = this.training;
-    if (data.validation.samples.length === 0) return;
+    const { model, data, plan, onValidation } = this.training;
+    const { samples } = data.validation;
+    if (samples.length === 0) return;
     const begun = performance.now();
-    // Micro-batches of training's size: its buffers then serve validation too.
-    const options = { limits: plan.trainer, signal };
-    const results = await measureLikelihood(model, data.validation.samples, options);
+    const results = await measureLikelihood(model, samples, {
+      limits: plan.trainer, // micro-batches of training's size: its buffers then serve here too
+      signal,
+      onProgress: (done) => onValidation?.(done, samples.length),
+    });
     const { loss, perplexity, tokens } = meanLikelihood(results);
     this.#validation = { step: this.step, loss, perplexity };
     await this.#judge(loss);

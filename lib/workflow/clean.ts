@@ -13,6 +13,7 @@ import {
   loadCorpus,
   saveRecords,
 } from "@lib/corpus/mod.ts";
+import type { OnPhase } from "@lib/phases.ts";
 import { PROJECT_ROOT, projectPath, type Run } from "@lib/experiment/run.ts";
 import { saveJson } from "@lib/files.ts";
 
@@ -50,10 +51,16 @@ export interface CleanStep {
 /**
  * Cleans a corpus as the configuration says and writes records, dropped rows and report into the run.
  *
+ * @param onPhase told how far each phase of strict cleaning is, in rows
  * @throws {CorpusError | FileWriteError} naming file, row or remedy
  */
-export async function cleanStep(run: Run, config: Config, corpus: Corpus): Promise<CleanStep> {
-  const step = config.data.cleaning === "legacy" ? legacy(corpus) : strict(corpus, config);
+export async function cleanStep(
+  run: Run,
+  config: Config,
+  corpus: Corpus,
+  onPhase?: OnPhase,
+): Promise<CleanStep> {
+  const step = config.data.cleaning === "legacy" ? legacy(corpus) : strict(corpus, config, onPhase);
   await saveRecords(run.cleanRecords, step.records);
   await saveRecords(run.droppedRows, step.dropped);
   await saveJson(run.cleanReport, { source: sourceName(corpus), ...step.report });
@@ -66,9 +73,10 @@ function sourceName(corpus: Corpus): string {
   return corpus.source.split(/[/\\]/).pop() ?? corpus.source;
 }
 
-function strict(corpus: Corpus, config: Config) {
+function strict(corpus: Corpus, config: Config, onPhase: OnPhase | undefined) {
   const result = cleanStrict(corpus.rows, {
     nearDuplicateThreshold: config.data.near_duplicate_threshold,
+    onPhase,
   });
   const dropped = [...result.dropped, ...result.quarantined].sort((a, b) => a.row - b.row);
   return { records: result.records, report: result.report, strict: result, dropped };

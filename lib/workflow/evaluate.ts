@@ -1,4 +1,5 @@
 /** Step 5, notebook 05_metrics and `deno task evaluate`: likelihoods and all metrics of both systems. */
+import { type OnPhase, phaseOf } from "@lib/phases.ts";
 import { encodeSamples } from "@lib/chat/sample.ts";
 import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import type { Config } from "@lib/config.ts";
@@ -30,6 +31,8 @@ export type Likelihoods = ReadonlyMap<number, SampleLikelihood>;
 export interface MeasureOptions {
   /** Called with the number of reference answers done, and of all. */
   readonly onProgress?: (system: SystemName, done: number, total: number) => void;
+  /** Told which system is being scored, and how far that is. */
+  readonly onPhase?: OnPhase | undefined;
   /** Called with what a person should know, such as a metric that could not be measured. */
   readonly onNote?: (note: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -127,7 +130,10 @@ export async function measureAnswers(
     answers: new Map(SYSTEMS.map((system) => [system, of(system).map(({ answer }) => answer)])),
     references: of("base").map(({ reference }) => reference),
     groups: of("base").map(({ group }) => group),
-  }, { signal: options.signal });
+  }, {
+    signal: options.signal,
+    onProgress: phaseOf(options.onPhase, "semantic similarity", "texts"),
+  });
   return {
     systems: { base: measured.get("base") ?? [], tuned: measured.get("tuned") ?? [] },
     signature: similaritySignature(found.encoder),
@@ -174,6 +180,7 @@ export async function evaluateStep(
     return evaluateAnswers(evaluationItems(answers, system, likelihoods[system], similar), {
       draws: config.evaluation.bootstrap_draws,
       seed: config.evaluation.bootstrap_seed,
+      onProgress: phaseOf(options.onPhase, `scoring ${system}`),
     });
   };
   const systems = { base: evaluate("base"), tuned: evaluate("tuned") };
@@ -185,6 +192,7 @@ export async function evaluateStep(
     systems.tuned,
     empathyLexicon(),
     similarities?.signature ?? null,
+    phaseOf(options.onPhase, "comparing tuned with base", "metrics"),
   );
   await saveEvaluationResults(run.evaluationResults, results);
   return { answers, likelihoods, systems, results };

@@ -11,6 +11,7 @@ import {
   type SplitRecord,
   type SplitResult,
 } from "@lib/corpus/mod.ts";
+import type { OnPhase } from "@lib/phases.ts";
 import type { Run } from "@lib/experiment/run.ts";
 import { saveJson } from "@lib/files.ts";
 
@@ -29,19 +30,20 @@ export async function loadCleanRecords(run: Run): Promise<readonly CleanRecord[]
 /**
  * Groups and splits the clean records, asserts that nothing leaks, and writes the three parts.
  *
+ * @param onPhase told how far each phase is, in texts
  * @throws {CorpusError} naming the first leak; nothing is written then
  */
-export async function splitStep(run: Run, config: Config): Promise<SplitStep> {
+export async function splitStep(run: Run, config: Config, onPhase?: OnPhase): Promise<SplitStep> {
   const threshold = config.data.near_duplicate_threshold;
   const records = await loadCleanRecords(run);
-  const grouped = groupRecords(records, { threshold });
+  const grouped = groupRecords(records, { threshold, onPhase });
   const [train, val, test] = config.data.split;
   const split = splitByGroup(grouped, {
     shares: { train, val, test },
     seed: config.seed,
     maxRecords: config.data.max_samples ?? Infinity,
   });
-  assertNoLeaks(split, threshold);
+  assertNoLeaks(split, threshold, onPhase);
   for (const name of SPLIT_NAMES) await saveRecords(run.split(name), split[name]);
   await saveJson(run.splitReport, split.report);
   await run.saveConfig(config);

@@ -3,27 +3,26 @@ import { z } from "zod";
 import { Config } from "@lib/config.ts";
 import { loadEvaluationResults } from "@lib/evaluation/results.ts";
 import { loadTrainingHistory } from "@lib/experiment/history.ts";
-import type { LogEvent } from "@lib/experiment/log.ts";
 import { Run } from "@lib/experiment/run.ts";
 import { changesData, type SweepPoint } from "@lib/experiment/sweep.ts";
 import { exists, loadJson } from "@lib/files.ts";
+import type { OnPhase } from "@lib/phases.ts";
 import { contentHash } from "@lib/weights/hub/content_hash.ts";
 import { cleanStep, readCorpus } from "@lib/workflow/clean.ts";
 import { evaluateStep } from "@lib/workflow/evaluate.ts";
 import { answerRecords, saveTestResults, SYSTEMS, testRecords } from "@lib/workflow/generate.ts";
 import { attachTunedLora, openModel, openTokenizer } from "@lib/workflow/model.ts";
 import { splitStep } from "@lib/workflow/split.ts";
-import { trainStep } from "@lib/workflow/train.ts";
+import { type TrainOptions, trainStep } from "@lib/workflow/train.ts";
 
 /** How a sweep is run. */
-export interface SweepOptions {
+export interface SweepOptions extends TrainOptions {
   /** Whether the test questions are answered and measured too, or only validation. @default {true} */
   readonly evaluate?: boolean;
   /** Called when a run begins, and with `done: true` when nothing is left to do in it. */
   readonly onRun?: (point: SweepPoint, place: number, done: boolean) => void;
-  /** Every event of the training under way, with the number of steps planned. */
-  readonly onEvent?: (event: LogEvent, totalSteps: number) => void;
-  readonly signal?: AbortSignal | undefined;
+  /** Told how far preparing, answering and measuring are. */
+  readonly onPhase?: OnPhase | undefined;
 }
 
 /** What a run of a sweep came to. */
@@ -80,10 +79,15 @@ async function isDone(
 }
 
 /** Gives a run its data: the base run's, or its own where a setting decides about rows. */
-async function prepareData(run: Run, base: Run, point: SweepPoint): Promise<void> {
+async function prepareData(
+  run: Run,
+  base: Run,
+  point: SweepPoint,
+  onPhase: OnPhase | undefined,
+): Promise<void> {
   if (changesData(point)) {
-    await cleanStep(run, point.config, await readCorpus(point.config));
-    await splitStep(run, point.config);
+    await cleanStep(run, point.config, await readCorpus(point.config), onPhase);
+    await splitStep(run, point.config, onPhase);
     return;
   }
   await base.require(base.split("train"), "02_split (deno task split)");
@@ -95,21 +99,31 @@ async function prepareData(run: Run, base: Run, point: SweepPoint): Promise<void
 }
 
 /** Answers the test questions and measures everything. */
-async function answerAndMeasure(run: Run, config: Config, signal?: AbortSignal): Promise<void> {
+async function answerAndMeasure(
+  run: Run,
+  config: Config,
+  { onPhase, signal }: SweepOptions,
+): Promise<void> {
   const records = await testRecords(run, config);
   const tokenizer = await openTokenizer(config);
   const model = await openModel(config);
-  const options = signal === undefined ? {} : { signal };
   try {
     await attachTunedLora(model, run, config);
     const answers = [];
     for (const system of SYSTEMS) {
       answers.push(
-        ...await answerRecords(system, model, tokenizer, records, config, options),
+        ...await answerRecords(system, model, tokenizer, records, config, {
+          onAnswer: (done) => onPhase?.(`${system}, answers`, done, records.length),
+          ...signal === undefined ? {} : { signal },
+        }),
       );
     }
     await saveTestResults(run, config, answers);
-    await evaluateStep(run, config, model, tokenizer, options);
+    await evaluateStep(run, config, model, tokenizer, {
+      onProgress: (system, done, total) => onPhase?.(`${system}, likelihood`, done, total),
+      onPhase,
+      signal,
+    });
   } finally {
     await model.close();
   }
@@ -162,9 +176,9 @@ export async function runSweep(
     const done = await isDone(run, base, point, evaluate);
     options.onRun?.(point, place, done);
     if (!done) {
-      await prepareData(run, base, point);
-      await trainStep(run, point.config, (event, total) => options.onEvent?.(event, total), signal);
-      if (evaluate) await answerAndMeasure(run, point.config, signal);
+      await prepareData(run, base, point, options.onPhase);
+      await trainStep(run, point.config, options);
+      if (evaluate) await answerAndMeasure(run, point.config, options);
     }
     results.push(await resultOf(run, point, done));
   }

@@ -4,6 +4,7 @@ import type { Tokenizer } from "@lib/chat/tokenizer.ts";
 import type { Model } from "@lib/engine/model.ts";
 import type { LogEvent } from "@lib/experiment/log.ts";
 import type { Run } from "@lib/experiment/run.ts";
+import type { OnPhase, OnProgress } from "@lib/phases.ts";
 import { loadTrainingData, type TrainingData } from "@lib/training/data.ts";
 import { planRun, type TrainingPlan } from "@lib/training/plan.ts";
 import { train, type TrainReport } from "@lib/training/train.ts";
@@ -27,12 +28,17 @@ export interface PreparedTraining {
 /**
  * Encodes the samples and plans steps and memory, before the weights are touched.
  *
+ * @param onPhase told how many conversations are encoded
  * @throws {MemoryPlanError | RunError | TrainingDataError}
  */
-export async function prepareTraining(run: Run, config: Config): Promise<PreparedTraining> {
+export async function prepareTraining(
+  run: Run,
+  config: Config,
+  onPhase?: OnPhase,
+): Promise<PreparedTraining> {
   const architecture = await loadArchitecture(await modelFolder(config));
   const tokenizer = await openTokenizer(config);
-  const data = await loadTrainingData(run, config, tokenizer);
+  const data = await loadTrainingData(run, config, tokenizer, onPhase);
   const plan = planRun(architecture, config, data, await trainingLora(config));
   return { tokenizer, data, plan };
 }
@@ -53,31 +59,38 @@ export async function openTrainingModel(
   }
 }
 
-/**
- * The whole step for scripts: prepares, loads, trains, frees.
- *
- * @param onEvent every log event as it is written, with the number of steps planned
- * @param onLoad how far the weights are loaded
- */
+/** Who is told what while a run trains. */
+export interface TrainOptions {
+  /** Every log event as it is written, with the number of steps planned. */
+  readonly onEvent?: (event: LogEvent, totalSteps: number) => void;
+  /** How far the weights are loaded. */
+  readonly onLoad?: OpenModelOptions["onProgress"];
+  /** How many conversations are encoded. */
+  readonly onPhase?: OnPhase | undefined;
+  /** How many samples of a validation are measured. */
+  readonly onValidation?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The whole step for scripts: prepares, loads, trains, frees. */
 export async function trainStep(
   run: Run,
   config: Config,
-  onEvent: (event: LogEvent, totalSteps: number) => void,
-  signal?: AbortSignal,
-  onLoad?: OpenModelOptions["onProgress"],
+  options: TrainOptions = {},
 ): Promise<TrainReport> {
-  const { data, plan } = await prepareTraining(run, config);
+  const { onEvent, onLoad, onPhase, onValidation, signal } = options;
+  const { data, plan } = await prepareTraining(run, config, onPhase);
   await run.saveConfig(config);
   const model = await openTrainingModel(config, plan, {
     ...(signal ? { signal } : {}),
     ...(onLoad ? { onProgress: onLoad } : {}),
   });
   try {
-    const events = train({ run, config, model, data, plan }, signal);
+    const events = train({ run, config, model, data, plan, onValidation }, signal);
     for (;;) {
       const next = await events.next();
       if (next.done === true) return next.value;
-      onEvent(next.value, plan.totalSteps);
+      onEvent?.(next.value, plan.totalSteps);
     }
   } finally {
     await model.close();

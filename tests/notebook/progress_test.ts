@@ -3,16 +3,23 @@ import {
   formatDuration,
   printLine,
   Progress,
+  type ProgressOptions,
   type ProgressTarget,
 } from "@lib/notebook/progress.ts";
 
 /** A progress on a clock that the test moves. */
-function fakeProgress(target: ProgressTarget, total?: number) {
+function fakeProgress(
+  target: ProgressTarget,
+  total?: number,
+  more: Pick<ProgressOptions, "columns" | "initial"> = {},
+) {
   let time = 0;
   const written: string[] = [];
   const progress = new Progress("Rows", {
     target,
     unit: "rows",
+    columns: 120,
+    ...more,
     ...(total === undefined ? {} : { total }),
     write: (text) => written.push(text),
     now: () => time,
@@ -41,6 +48,30 @@ Deno.test("a terminal line shows share, rate and time left, and is drawn 4 times
   await progress.finish("again");
   assertEquals(written.length, 18);
   assertEquals(written.at(-1)?.endsWith("\n"), true);
+});
+
+Deno.test("in a narrow terminal the bar gives way, so that the time left is seen", () => {
+  const lineAt = (columns: number) => {
+    const { progress, written, pass } = fakeProgress("terminal", 1000, { columns });
+    pass(1000);
+    progress.update(100);
+    return written.at(-1) ?? "";
+  };
+  assertEquals(
+    lineAt(72),
+    `\r[##${"-".repeat(14)}] Rows  10 %  100/1,000 rows · 100 rows/s · 9.0 s left`,
+  );
+  assertStringIncludes(lineAt(60), "\r[----] Rows  10 %");
+  assertStringIncludes(lineAt(60), "9.0 s left");
+  assertEquals(lineAt(40).length, 40, "never wider than the terminal");
+});
+
+Deno.test("what was done before the clock began tells nothing about the rate", () => {
+  const { progress, pass } = fakeProgress("log", 1000, { initial: 500 });
+  assertEquals(progress.text, "Rows  50 %  500/1,000 rows");
+  pass(1000);
+  progress.update(600);
+  assertEquals(progress.text, "Rows  60 %  600/1,000 rows · 100 rows/s · 4.0 s left");
 });
 
 Deno.test("a shorter line erases the longer one before it", () => {
@@ -90,4 +121,16 @@ Deno.test("a line is written above the progress line, which stays", async () => 
   const count = written.length;
   printLine("behind the end of it, on standard error");
   assertEquals(written.length, count);
+});
+
+Deno.test("a result is printed where it belongs, above the progress line", async () => {
+  const { progress, written, pass } = fakeProgress("terminal", 4);
+  pass(250);
+  progress.update(1);
+  const bar = (written.at(-1) ?? "").slice(1);
+  printLine("0.25", (line) => written.push(`stdout ${line}`));
+  assertEquals(written.slice(-3), [`\r${" ".repeat(bar.length)}\r`, "stdout 0.25", bar]);
+  await progress.finish();
+  printLine("0.5", (line) => written.push(`stdout ${line}`));
+  assertEquals(written.at(-1), "stdout 0.5");
 });

@@ -19,7 +19,10 @@ const SETTINGS = [
   "training.eval_samples=4",
 ];
 /** The cells the training cell needs, in order, and a plot, which loads what draws the last one. */
-const BEFORE = ["setup", "config", "prepare", "roles", "roles-plot", "load", "draw"];
+const BEFORE = [
+  ...["setup", "config", "prepare", "roles", "roles-shares", "roles-plot"],
+  ...["load", "load-model", "draw", "train-loop"],
+];
 /** The stop button must work within a second; the rest is the kernel's answer on a busy machine. */
 const LIMIT_MS = 1500;
 

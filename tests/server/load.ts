@@ -3,12 +3,17 @@
  * its own, with the tiny model. Every text is compared with the same request made alone; the server's
  * memory is read every second.
  *
- *     deno task serve:load [--streams 200] [--seconds 60] [--places 64]
+ *     deno task serve:load [--streams 200] [--seconds 60] [--places 64] [--quiet]
  */
 import { parseArgs } from "node:util";
 import { PROJECT_ROOT } from "@lib/experiment/run.ts";
+import { Progress } from "@lib/notebook/progress.ts";
 import { loadRequests, percentile, readStream, runLoad } from "./load_client.ts";
 import { saveTinyAdapter } from "./tiny_adapter.ts";
+
+const USAGE = `Many concurrent streams against deno task serve, with the tiny model.
+
+Usage: deno task serve:load [--streams 200] [--seconds 60] [--places 64] [--quiet]`;
 
 const MIB = 2 ** 20;
 
@@ -31,6 +36,14 @@ async function memory(url: string): Promise<number> {
   return (await (await fetch(`${url}/health`)).json()).rss / MIB;
 }
 
+/** What is asked for. */
+interface LoadOptions {
+  readonly streams: number;
+  readonly seconds: number;
+  readonly places: string;
+  readonly quiet: boolean;
+}
+
 /** The server's memory, every second. */
 function watchMemory(url: string) {
   const values: number[] = [];
@@ -41,7 +54,9 @@ function watchMemory(url: string) {
 const mean = (values: readonly number[]) =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
-async function measure(streams: number, seconds: number, places: string): Promise<boolean> {
+async function measure(
+  { streams, seconds, places, quiet }: LoadOptions,
+): Promise<boolean> {
   const folder = await Deno.makeTempDir();
   await saveTinyAdapter(`${folder}/adapter`);
   const { process, url, reader } = await startServed(folder, `${folder}/adapter`, places);
@@ -53,7 +68,14 @@ async function measure(streams: number, seconds: number, places: string): Promis
     await runLoad(url, requests, alone, streams, 5);
     const warm = await memory(url);
     const watched = watchMemory(url);
+    const begun = performance.now();
+    await using bar = new Progress("load", { total: seconds, unit: "seconds", quiet });
+    const clock = setInterval(() => {
+      bar.update(Math.min(seconds, Math.floor((performance.now() - begun) / 1000)));
+    }, 1000);
     const report = await runLoad(url, requests, alone, streams, seconds);
+    clearInterval(clock);
+    await bar.finish();
     watched.stop();
     const third = Math.max(1, Math.floor(watched.values.length / 3));
     console.log(JSON.stringify(
@@ -97,8 +119,18 @@ if (import.meta.main) {
       streams: { type: "string", default: "200" },
       seconds: { type: "string", default: "60" },
       places: { type: "string", default: "64" },
+      quiet: { type: "boolean", short: "q", default: false },
+      help: { type: "boolean", short: "h", default: false },
     },
   });
-  const well = await measure(Number(values.streams), Number(values.seconds), values.places);
-  if (!well) Deno.exit(1);
+  if (values.help) {
+    console.log(USAGE);
+  } else {
+    const well = await measure({
+      ...values,
+      streams: Number(values.streams),
+      seconds: Number(values.seconds),
+    });
+    if (!well) Deno.exit(1);
+  }
 }

@@ -33,6 +33,8 @@ Deno.test({
         /cleaning/,
       );
       assertEquals(await said(false, outputs, "split", ...run, "--quiet"), "");
+      const cleaning = await said(true, outputs, "clean", ...run);
+      assertMatch(cleaning, /\r\[#+\] cleaning 100 % {2}120\/120 rows · .* rows\/s · took/);
       const terminal = await said(true, outputs, "train", ...run);
       assertMatch(terminal, /\r\[#+-*\] loading +\d+ %.* MB\/s/);
       assertMatch(terminal, /\r\[#+-*\] train +100 % {2}2\/2 steps · .* steps\/s · took/);

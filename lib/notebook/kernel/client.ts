@@ -33,6 +33,7 @@ export interface CellReply {
 
 /** How one cell is run. */
 export interface ExecuteOptions {
+  /** Called with what the cell publishes, also with stragglers that come after its answer. */
   readonly onMessage?: (message: CellMessage) => void;
   /** Milliseconds of silence to wait for stragglers after the answer. @default {100} */
   readonly quietMs?: number;
@@ -239,10 +240,17 @@ export class KernelClient {
       await this.#awaitQuiet(pending, quietMs);
       if (!pending.reply) throw this.#failure ?? this.#ended("closed its connection");
       return toReply(pending.reply);
+    } catch (error) {
+      this.#pending.delete(id);
+      throw error;
     } finally {
       signal?.removeEventListener("abort", abort);
-      this.#pending.delete(id);
     }
+  }
+
+  /** Waits until no cell has published anything for so many milliseconds. */
+  async quiet(quietMs = 100): Promise<void> {
+    for (const pending of [...this.#pending.values()]) await this.#awaitQuiet(pending, quietMs);
   }
 
   async #awaitQuiet(pending: Pending, quietMs: number): Promise<void> {
