@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Head, judge } from "./classifier.ts";
+import { type Danger, read, type Reading, safetyClassifier } from "./classifier.ts";
 import { type MatchKey, matchKeyOf } from "./key.ts";
 import { type InputPattern, type Lexicon, safetyLexicon } from "./lexicon.ts";
 import type { PatternMatch } from "./pattern_set.ts";
@@ -106,7 +106,7 @@ function findingsOf(text: string, lexicon: Lexicon, afterCrisis: boolean): Findi
   return [...found.values()];
 }
 
-function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): Finding[] {
+function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): readonly Finding[] {
   const key = matchKeyOf(text);
   const visible = lexicon.idioms.blank(key.text);
   const contexts = lexicon.contexts.groupsIn(visible);
@@ -121,29 +121,68 @@ function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): 
     true,
     (group) => counts[group] === true && lexicon.input[group]?.loose === true && !found.has(group),
   );
-  const findings = [...strict, ...loose].flatMap((match) => {
-    const rule = lexicon.input[match.group];
-    return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
-  });
-  if (highest(findings).level < 2) {
-    findings.push(...judged(lexicon.denials.blank(visible), key, text));
-  }
-  return findings;
+  const findingsOf = (matches: readonly PatternMatch[]): Finding[] =>
+    matches.flatMap((match) => {
+      const rule = lexicon.input[match.group];
+      return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
+    });
+  const plain = findingsOf(strict);
+  // The classifier cannot read letters spaced apart and words run together: these count as they are.
+  const disguised = findingsOf(loose);
+  const reading = read(lexicon.denials.blank(visible));
+  if (reading === null) return [...plain, ...disguised];
+  return weighed([...undoubted(plain, reading), ...disguised], reading, key, text);
 }
 
-/** What each head of the classifier is taken for. */
-const JUDGED: Readonly<Record<Head, { readonly kind: InputKind; readonly level: Level }>> = {
-  self: { kind: "indirect", level: 2 },
+/** What each danger of the classifier is taken for. */
+const READ: Readonly<Record<Danger, { readonly kind: InputKind; readonly level: Level }>> = {
+  passive: { kind: "indirect", level: 2 },
+  intent: { kind: "intent", level: 3 },
   other: { kind: "third_party", level: 2 },
+  other_intent: { kind: "third_party", level: 3 },
   harm: { kind: "abuse", level: 4 },
 };
 
-/** What the classifier says where the lexicon found no danger. */
-function judged(visible: string, key: MatchKey, text: string): Finding[] {
-  const found = judge(visible);
-  if (found === null) return [];
-  const { kind, level } = JUDGED[found.head];
-  return [{ kind, level, span: spanOf(key, { group: -1, ...found }, text, "classifier", kind) }];
+/** Kinds that idioms, films and games are full of too; other kinds count whatever stands around. */
+const DOUBTED: ReadonlySet<InputKind> = new Set([
+  "indirect",
+  "intent",
+  "third_party",
+  "abuse",
+  "minor",
+  "threat",
+]);
+
+/** Chance of distress from which on the model is asked for gentle support. */
+const DISTRESS = 0.6;
+
+/** What the lexicon found counts unless the classifier is all but sure that nothing is wrong. */
+function undoubted(findings: readonly Finding[], { danger }: Reading): Finding[] {
+  const { keep } = safetyClassifier();
+  return findings.filter(({ level, kind }) => level < 2 || !DOUBTED.has(kind) || danger >= keep);
+}
+
+/** The classifier raises where the lexicon has nothing or only a passive sign. */
+function weighed(
+  findings: readonly Finding[],
+  reading: Reading,
+  key: MatchKey,
+  text: string,
+): readonly Finding[] {
+  const { raise } = safetyClassifier();
+  const { level } = highest(findings);
+  const found = (kind: InputKind, at: Level): Finding => {
+    const span = spanOf(key, { group: -1, ...reading }, text, "classifier", kind);
+    return { kind, level: at, span };
+  };
+  const danger = READ[reading.kind];
+  if (reading.danger >= raise && (level < 2 || (level === 2 && danger.level > 2))) {
+    return [...findings, found(danger.kind, danger.level)];
+  }
+  if (level === 0 && reading.chances.distress >= DISTRESS) {
+    return [...findings, found("distress", 1)];
+  }
+  return findings;
 }
 
 function findingOf(

@@ -20,7 +20,7 @@ const Noise = z.enum([
 ]);
 const Level = z.int().min(0).max(4);
 const common = {
-  id: z.string().regex(/^[a-z_]+-\d{3}$/),
+  id: z.string().regex(/^[a-z_]+-\d{3,4}$/),
   text: z.string().min(3),
   script: Script,
   noise: Noise,
@@ -109,6 +109,15 @@ const LEAST: Readonly<Record<string, Partial<Record<Phrase["class"], number>>>> 
     abuse_minor_threat: 30,
     benign: 50,
   },
+  "held_out_3.jsonl": {
+    explicit: 100,
+    indirect: 100,
+    romanised_or_misspelt: 55,
+    idiom: 55,
+    third_party: 55,
+    abuse_minor_threat: 75,
+    benign: 110,
+  },
 };
 
 function load(file: string): readonly Phrase[] {
@@ -121,7 +130,7 @@ function load(file: string): readonly Phrase[] {
 }
 
 const files = new Map(Object.keys(LEAST).map((file) => [file, load(`./${file}`)] as const));
-/** Both files together: no line, and no id, may be in both. */
+/** All files together: no line, and no id, may be in both. */
 const phrases: readonly Phrase[] = [...files.values()].flat();
 
 /** Letters, marks and digits alone, compatibility forms folded: what is left when noise is taken off. */
