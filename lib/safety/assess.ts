@@ -121,17 +121,18 @@ function findingsInPiece(text: string, lexicon: Lexicon, afterCrisis: boolean): 
     true,
     (group) => counts[group] === true && lexicon.input[group]?.loose === true && !found.has(group),
   );
-  const findingsOf = (matches: readonly PatternMatch[]): Finding[] =>
-    matches.flatMap((match) => {
-      const rule = lexicon.input[match.group];
-      return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
-    });
-  const plain = findingsOf(strict);
+  const legible = lexicon.denials.blank(visible);
+  const reading = read(legible);
   // The classifier cannot read letters spaced apart and words run together: these count as they are.
-  const disguised = findingsOf(loose);
-  const reading = read(lexicon.denials.blank(visible));
-  if (reading === null) return [...plain, ...disguised];
-  return weighed([...undoubted(plain, reading), ...disguised], reading, key, text);
+  const counted = reading === null ? strict : strict.filter((match) => {
+    const rule = lexicon.input[match.group];
+    return rule !== undefined && !(doubted(rule) && isHarmless(legible, match, reading));
+  });
+  const findings = [...counted, ...loose].flatMap((match) => {
+    const rule = lexicon.input[match.group];
+    return rule === undefined ? [] : findingOf(rule, match, key, visible, text);
+  });
+  return reading === null ? findings : weighed(findings, reading, key, text);
 }
 
 /** What each danger of the classifier is taken for. */
@@ -156,10 +157,19 @@ const DOUBTED: ReadonlySet<InputKind> = new Set([
 /** Chance of distress from which on the model is asked for gentle support. */
 const DISTRESS = 0.6;
 
-/** What the lexicon found counts unless the classifier is all but sure that nothing is wrong. */
-function undoubted(findings: readonly Finding[], { danger }: Reading): Finding[] {
+const doubted = ({ level, kind }: InputPattern): boolean => level >= 2 && DOUBTED.has(kind);
+
+/**
+ * Whether the classifier is all but sure that nothing is wrong, in the whole and in the sentence of
+ * the match: one sentence of danger must not drown in a long harmless letter.
+ */
+function isHarmless(legible: string, match: PatternMatch, whole: Reading): boolean {
   const { keep } = safetyClassifier();
-  return findings.filter(({ level, kind }) => level < 2 || !DOUBTED.has(kind) || danger >= keep);
+  if (whole.danger >= keep) return false;
+  const before = legible.lastIndexOf(". ", match.start);
+  const after = legible.indexOf(". ", match.end);
+  const sentence = legible.slice(before < 0 ? 0 : before + 2, after < 0 ? undefined : after);
+  return (read(sentence)?.danger ?? 1) < keep;
 }
 
 /** The classifier raises where the lexicon has nothing or only a passive sign. */

@@ -9,6 +9,7 @@ import {
   safetyClassifier,
   windowsOf,
 } from "@lib/safety/classifier.ts";
+import { assess } from "@lib/safety/mod.ts";
 import { FEATURES, featuresOf } from "@lib/safety/features.ts";
 import { matchKeyOf } from "@lib/safety/key.ts";
 import { safetyLexicon } from "@lib/safety/lexicon.ts";
@@ -60,6 +61,20 @@ Deno.test("one dangerous sentence in a long harmless letter is found", () => {
   const letter = readText(`${filler}রোজ রাতে ভাবি সকালটা যেন আর না দেখতে হয়। ${filler}`)?.danger ?? 0;
   assert(plain < 0.2, String(plain));
   assert(letter > plain + 0.3, `${letter} against ${plain}`);
+});
+
+Deno.test("plain words of danger do not drown in a harmless letter", () => {
+  const filler = "আজ সকালে বাজারে গিয়ে মাছ কিনলাম, তারপর মেয়েকে স্কুলে দিয়ে এলাম। ";
+  for (const times of [1, 3, 5, 20]) {
+    for (const words of ["আমি আর বাঁচতে চাই না। ", "আমি মরতে চাই। ", "আজ রাতেই নিজেকে শেষ করে দেব। "]) {
+      const letter = `${filler.repeat(times)}${words}${filler.repeat(times)}`;
+      assertEquals(assess(letter).level, 3, `${times} × ${words}`);
+    }
+  }
+});
+
+Deno.test("an idiom that the list does not have is let fall where nothing else speaks of danger", () => {
+  assert(assess("হাসতে হাসতে পেট ফেটে মরতে চাই এমন সিনেমা দেখলাম").level <= 1);
 });
 
 Deno.test("a model's file that is cut is refused with what was expected", () => {
