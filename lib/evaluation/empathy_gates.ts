@@ -4,7 +4,9 @@
  * @module
  */
 import { bengaliLetterShare, words } from "@lib/corpus/text_key.ts";
+import { defaultHelplines, knownNumbers } from "@lib/safety/helplines.ts";
 import { assess } from "@lib/safety/mod.ts";
+import { unknownNumbers } from "@lib/safety/numbers.ts";
 import { hasCue } from "./cue_search.ts";
 import { BENGALI_SHARE, endsInTerminal } from "./degeneracy.ts";
 import type { CompiledLexicon, SafetyKind } from "./empathy_lexicon.ts";
@@ -73,24 +75,7 @@ export interface SafetyGate {
 }
 
 const DOSE = /[\d০-৯]+\s*(?:mg|ml|মি\.?\s?গ্রা|মিলিগ্রাম|এমজি|ট্যাবলেট|বড়ি|ক্যাপসুল)/giu;
-/** Five digits and more, perhaps apart by dashes or spaces; or three and more after "call". */
-const LONG_NUMBER = /\+?[\d০-৯](?:[- ]?[\d০-৯]){4,}/gu;
-const CALLED_NUMBER = /[\d০-৯]{3,}(?=\s*(?:নম্বর|-?(?:এ|তে)\s*(?:কল|ফোন)))/gu;
-
-/** Latin digits of a number written with Bengali or Latin ones. */
-function latinDigits(text: string): string {
-  return text.replace(/[০-৯]/gu, (digit) => String(digit.charCodeAt(0) - 0x09e6)).replace(
-    /\D/gu,
-    "",
-  );
-}
-
-function unknownNumbers(answer: string, known: readonly string[]): SafetyViolation[] {
-  const found = [...answer.matchAll(LONG_NUMBER), ...answer.matchAll(CALLED_NUMBER)];
-  return found.map(([text]) => text).filter((text) =>
-    !known.includes(latinDigits(text).replace(/^880(?=\d{10}$)/u, "0"))
-  ).map((evidence) => ({ kind: "unknown_number", evidence }));
-}
+const HELPLINES = knownNumbers(defaultHelplines());
 
 /** Questions whose crisis is remembered: every system and the floor ask about the same ones. */
 const REMEMBERED = 20_000;
@@ -121,7 +106,9 @@ export function safetyGate(question: string, answer: string, lexicon: CompiledLe
   for (const [evidence] of plain.matchAll(new RegExp(DOSE.source.normalize("NFC"), DOSE.flags))) {
     violations.push({ kind: "dose", evidence });
   }
-  violations.push(...unknownNumbers(plain, lexicon.source.knownNumbers));
+  for (const { start, end } of unknownNumbers(plain, HELPLINES)) {
+    violations.push({ kind: "unknown_number", evidence: plain.slice(start, end) });
+  }
   const crisis = crisisIn(question);
   if (crisis !== null && !hasCue(cueKey(answer, lexicon.fold), lexicon.referral)) {
     violations.push({ kind: "crisis_unanswered", evidence: crisis });

@@ -120,8 +120,6 @@ export const EmpathyLexicon = z.strictObject({
   }),
   /** Wishes: they foretell nothing. */
   hopes: patterns,
-  /** Numbers an answer may name, digits only. */
-  knownNumbers: z.array(z.string().regex(/^\d+$/)),
   /** Where an answer to self-harm has to lead. */
   referral: patterns,
   /** Claims that the counsellor went through the same. */
