@@ -160,16 +160,25 @@ const DISTRESS = 0.6;
 const doubted = ({ level, kind }: InputPattern): boolean => level >= 2 && DOUBTED.has(kind);
 
 /**
- * Whether the classifier is all but sure that nothing is wrong, in the whole and in the sentence of
- * the match: one sentence of danger must not drown in a long harmless letter.
+ * Whether the classifier is all but sure that nothing is wrong, in the whole and in the match's own
+ * sentence with its neighbours: one sentence of danger must not drown in a long harmless letter.
  */
 function isHarmless(legible: string, match: PatternMatch, whole: Reading): boolean {
   const { keep } = safetyClassifier();
   if (whole.danger >= keep) return false;
-  const before = legible.lastIndexOf(". ", match.start);
-  const after = legible.indexOf(". ", match.end);
-  const sentence = legible.slice(before < 0 ? 0 : before + 2, after < 0 ? undefined : after);
-  return (read(sentence)?.danger ?? 1) < keep;
+  return (read(aroundMatch(legible, match))?.danger ?? 1) < keep;
+}
+
+/** The sentence of a match, the one before and the one behind. */
+function aroundMatch(key: string, { start, end }: PatternMatch): string {
+  let from = start;
+  let to = end;
+  for (let side = 0; side < 2; side++) {
+    from = Math.max(0, key.lastIndexOf(". ", from - 1));
+    const stop = key.indexOf(". ", to);
+    to = stop < 0 ? key.length : stop + 2;
+  }
+  return key.slice(from, to).replace(/^[.] /, "");
 }
 
 /** The classifier raises where the lexicon has nothing or only a passive sign. */
