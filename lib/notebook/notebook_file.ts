@@ -79,7 +79,16 @@ export function toLines(text: string): string[] {
   return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
-/** The notebook as JSON text: ids on every cell, sources as lines, indented as Jupyter does. */
+/** Replacer for `JSON.stringify`: objects with their keys in order. */
+function withSortedKeys(_key: string, value: unknown): unknown {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1));
+}
+
+/**
+ * The notebook as JSON text: ids on every cell, sources as lines, keys sorted and indented as
+ * JupyterLab and VS Code do, so that saving it there unchanged leaves the file as it is.
+ */
 export function formatNotebook(notebook: Notebook): string {
   const seen = new Set<string>();
   const cells = notebook.cells.map((cell) => {
@@ -89,7 +98,7 @@ export function formatNotebook(notebook: Notebook): string {
     return { ...cell, id, source: toLines(cell.source) };
   });
   const minor = Math.max(5, notebook.nbformat_minor);
-  return JSON.stringify({ ...notebook, nbformat_minor: minor, cells }, null, 1) + "\n";
+  return JSON.stringify({ ...notebook, nbformat_minor: minor, cells }, withSortedKeys, 1) + "\n";
 }
 
 /** Writes a notebook to a temporary name, then renames it: a reader never sees half a file. */
