@@ -173,6 +173,14 @@ async function cuda(): Promise<StageResult> {
   return { passed: compiled ? 1 : 0, failed: 0, output: "", note };
 }
 
+/** Tests that hold a clock to something: they run after the others, each alone. */
+const TIMED_TESTS = [
+  "tests/corpus/scale_test.ts",
+  "tests/notebook/conformance_test.ts",
+  "tests/notebooks/03_train_interrupt_test.ts",
+  "tests/safety/guard_test.ts",
+] as const;
+
 const STAGES: readonly Stage[] = [
   command("format", ["fmt", "--check"]),
   { name: "format of notebooks", run: notebookFormat },
@@ -183,7 +191,12 @@ const STAGES: readonly Stage[] = [
   { name: "native tests", run: runNativeTests },
   { name: "CUDA objects", run: cuda },
   tests("doc examples", ["--doc", "--quiet", "lib"]),
-  tests("unit tests", ["--parallel", `--ignore=${BROWSER_FOLDERS.join(",")}`, "tests"]),
+  tests("unit tests", [
+    "--parallel",
+    `--ignore=${[...BROWSER_FOLDERS, ...TIMED_TESTS].join(",")}`,
+    "tests",
+  ]),
+  tests("timed tests", TIMED_TESTS),
   { name: "notebooks at smoke size", run: smoke },
 ];
 
