@@ -5,7 +5,7 @@
  */
 
 /** Whether bytes are gzip's, by the magic number of RFC 1952. */
-export function isGzip(bytes: Uint8Array): boolean {
+function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 

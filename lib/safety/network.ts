@@ -1,6 +1,6 @@
 /**
  * A network of one hidden layer over a bag of hashed features:
- * `p = softmax(W · relu(Σ E[f] / √n + b) + c)`, for what linear scores cannot tell apart.
+ * `p = softmax(W · relu(Σ E[f] / √n + b) + c)`, which tells apart what no linear score over the bag can.
  *
  * @module
  */

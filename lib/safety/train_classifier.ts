@@ -73,7 +73,7 @@ function lexiconLevel(text: string): number {
 }
 
 /** The samples of labelled phrases; answers are none. */
-export function phraseSamples(phrases: readonly Phrase[]): Sample[] {
+function phraseSamples(phrases: readonly Phrase[]): Sample[] {
   return phrases.flatMap(({ text, class: kind, level }) =>
     level === undefined ? [] : [sampleOf(text, chanceOf(kind, level))]
   );
@@ -87,7 +87,7 @@ async function everyday(): Promise<readonly { readonly text: string; readonly at
 }
 
 /** Trains the network that the project uses. */
-export function trainClassifier(samples: readonly Sample[]): Network {
+function trainClassifier(samples: readonly Sample[]): Network {
   const shape = { features: FEATURES, width: WIDTH, classes: CHANCES.length };
   return trainNetwork(samples, shape, { seed: SEED, epochs: EPOCHS, dropout: DROPOUT });
 }
